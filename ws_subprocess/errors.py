@@ -1,0 +1,103 @@
+"""One error tree and one table from error code to what each kind of peer is told.
+
+Law: a code stands in `FAULTS` or it cannot be raised. PROTOCOL.md shows the same table, held by tests/test_docs.py.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What a code means to an HTTP client (`status`), a websocket client (`close_code`) and a person (`title`)."""
+
+    status: int
+    close_code: int
+    title: str
+
+
+FAULTS: dict[str, Fault] = {
+    # The request itself.
+    "bad_request": Fault(400, 1002, "Bad request"),
+    "bad_size": Fault(400, 1008, "Bad terminal size"),
+    "token_missing": Fault(400, 1008, "Token missing"),
+    "token_ambiguous": Fault(400, 1008, "Token given more than once"),
+    "token_too_long": Fault(400, 1008, "Token too long"),
+    "token_malformed": Fault(400, 1008, "Token malformed"),
+    "host_denied": Fault(403, 1008, "Host not allowed"),
+    "origin_denied": Fault(403, 1008, "Origin not allowed"),
+    "not_found": Fault(404, 1008, "Not Found"),
+    "method_not_allowed": Fault(405, 1008, "Method Not Allowed"),
+    "upgrade_required": Fault(426, 1002, "Upgrade Required"),
+    # The gate.
+    "denied": Fault(403, 1008, "Invalid token"),
+    "controller_error": Fault(502, 1011, "Controller error"),
+    "controller_bad_answer": Fault(502, 1011, "Controller error"),
+    "controller_too_big": Fault(502, 1011, "Controller error"),
+    "controller_bad_encoding": Fault(502, 1011, "Controller error"),
+    "controller_bad_json": Fault(502, 1011, "Controller error"),
+    "controller_bad_schema": Fault(502, 1011, "Controller error"),
+    "controller_bad_command": Fault(502, 1011, "Controller error"),
+    "controller_bad_env": Fault(502, 1011, "Controller error"),
+    "controller_unreachable": Fault(503, 1013, "Controller unreachable"),
+    "controller_timeout": Fault(504, 1013, "Controller timeout"),
+    # Starting the command.
+    "spawn_cwd": Fault(502, 1011, "Cannot start command"),
+    "spawn_failed": Fault(502, 1011, "Cannot start command"),
+    "no_resources": Fault(503, 1013, "Server at capacity"),
+    "too_many_sessions": Fault(503, 1013, "Too many sessions"),
+    "draining": Fault(503, 1012, "Server is shutting down"),
+    # A running session.
+    "bad_message": Fault(400, 1008, "Bad message"),
+    "bad_resize": Fault(400, 1008, "Bad size"),
+    "bad_signal": Fault(400, 1008, "Bad signal"),
+    "bad_ack": Fault(400, 1008, "Bad acknowledgement"),
+    "unknown_message": Fault(400, 1008, "Unknown message"),
+    "too_many_errors": Fault(400, 1008, "Too many bad messages"),
+    "read_only": Fault(403, 1008, "Session is read-only"),
+    "not_running": Fault(409, 1008, "Command is not running"),
+    "line_truncated_risk": Fault(400, 1008, "Line too long for the terminal"),
+    "idle_timeout": Fault(408, 4408, "Idle for too long"),
+    "lifetime_exceeded": Fault(408, 4410, "Session lived its time"),
+    "internal_error": Fault(500, 1011, "Internal error"),
+}
+
+
+class BridgeError(Exception):
+    """Base of every error this package raises on purpose.
+
+    Attributes:
+        code: A key of `FAULTS`; stable, for programs.
+        detail: The thing and the value, for the log; told to a client only where `detail_is_public`.
+        retry_after_s: When trying again may help, else None.
+    """
+
+    detail_is_public = False
+
+    def __init__(self, code: str, detail: str = "", retry_after_s: int | None = None) -> None:
+        self.fault = FAULTS[code]
+        self.code = code
+        self.detail = detail
+        self.retry_after_s = retry_after_s
+        super().__init__(f"{self.fault.title}: {detail}" if detail else self.fault.title)
+
+
+class RequestError(BridgeError):
+    """What the client sent cannot be used; telling it why gives nothing away."""
+
+    detail_is_public = True
+
+
+class GateError(BridgeError):
+    """The gate did not grant: refused, or nobody could be asked."""
+
+
+class GrantError(GateError):
+    """An authority's answer is no valid grant."""
+
+
+class SpawnError(BridgeError):
+    """A granted command could not be started."""
+
+
+class CapacityError(BridgeError):
+    """There is no room now; `retry_after_s` says when to come back."""
