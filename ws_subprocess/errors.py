@@ -56,6 +56,7 @@ FAULTS: dict[str, Fault] = {
     "read_only": Fault(403, 1008, "Session is read-only"),
     "not_running": Fault(409, 1008, "Command is not running"),
     "line_truncated_risk": Fault(400, 1008, "Line too long for the terminal"),
+    "output_lost": Fault(410, 1011, "Output lost"),
     "idle_timeout": Fault(408, 4408, "Idle for too long"),
     "lifetime_exceeded": Fault(408, 4410, "Session lived its time"),
     "internal_error": Fault(500, 1011, "Internal error"),

@@ -1,0 +1,50 @@
+"""What `serve` and `run` have in common: logging, limits, and the server until its last session has ended.
+
+Imported when a daemon starts, not before: `--help` must not wait for the server's packages.
+"""
+
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+import click
+
+from ws_subprocess.address import parse_listen
+from ws_subprocess.app import App
+from ws_subprocess.cli.flags import exit_with
+from ws_subprocess.cli.limits import make_room
+from ws_subprocess.config.settings import Settings
+from ws_subprocess.server.lifecycle import run as run_server
+from ws_subprocess.server.settings import ServerSettings, StartError
+from ws_subprocess.telemetry import configure_logging
+
+log = logging.getLogger(__name__)
+
+
+def prepare(settings: Settings, warnings: Sequence[str] = ()) -> None:
+    """Set up logging, make room for the sessions or exit with status 2, and log what a person should know."""
+    configure_logging(settings.log_format, settings.log_level)
+    if problems := make_room(settings.max_sessions):
+        exit_with(problems)
+    for warning in warnings:
+        log.warning("unknown variable", extra={"warning": warning})
+    if os.geteuid() == 0:
+        log.warning("running as root: every command that is approved runs as root too")
+
+
+def server_settings(settings: Settings) -> ServerSettings:
+    """Return the server's own section of the settings."""
+    return ServerSettings(
+        addresses=tuple(map(parse_listen, settings.listen)),
+        unix_mode=int(settings.unix_mode, 8),
+        tls_cert=settings.tls_cert or None,
+        tls_key=settings.tls_key or None,
+        trusted_proxies=settings.trusted_proxies,
+        drain_timeout_s=settings.drain_timeout_s,
+        handshake_timeout_s=settings.handshake_timeout_s,
+        ping_interval_s=settings.ping_interval_s,
+        ping_timeout_s=settings.ping_timeout_s,
+        compression=settings.compression,
+        max_message_bytes=settings.max_message_bytes,
+    )

@@ -1,0 +1,57 @@
+"""Room for `max_sessions`: open files and terminals that the kernel gives us, checked before the first client comes.
+
+Each session needs at most four descriptors (socket, terminal or two pipes, pidfd, a spare during the start).
+"""
+
+import resource
+from collections.abc import Iterator
+from pathlib import Path
+
+from ws_subprocess.config.problems import Problem
+
+FILES_PER_SESSION = 4
+FILES_RESERVED = 64
+TERMINALS_RESERVED = 64
+TERMINALS_MAX = Path("/proc/sys/kernel/pty/max")
+
+
+def make_room(max_sessions: int, terminals_max: Path = TERMINALS_MAX) -> list[Problem]:
+    """Raise the soft limit of open files as far as `max_sessions` needs; return what stands in the way."""
+    return [*_make_room_for_files(max_sessions), *_check_terminals(max_sessions, terminals_max)]
+
+
+def sessions_possible(terminals_max: Path = TERMINALS_MAX) -> int:
+    """Return how many sessions the hard limit of open files and the kernel's terminals allow, at least 1."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    room = [int(terminals_max.read_text()) - TERMINALS_RESERVED]
+    if hard != resource.RLIM_INFINITY:
+        room.append((hard - FILES_RESERVED) // FILES_PER_SESSION)
+    return max(1, min(room))
+
+
+def _make_room_for_files(max_sessions: int) -> Iterator[Problem]:
+    needed = max_sessions * FILES_PER_SESSION + FILES_RESERVED
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= needed:
+        return
+    if hard == resource.RLIM_INFINITY or hard >= needed:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
+        return
+    text = (
+        f"max_sessions = {max_sessions}: needs {needed} open files, the hard limit is {hard}; "
+        f"raise it (ulimit -Hn {needed}, LimitNOFILE={needed}) or lower max_sessions to "
+        f"{max(0, hard - FILES_RESERVED) // FILES_PER_SESSION}"
+    )
+    yield Problem("RLIMIT_NOFILE", "nofile_too_low", text)
+
+
+def _check_terminals(max_sessions: int, terminals_max: Path) -> Iterator[Problem]:
+    allowed = int(terminals_max.read_text())
+    if max_sessions <= allowed - TERMINALS_RESERVED:
+        return
+    needed = max_sessions + TERMINALS_RESERVED
+    text = (
+        f"max_sessions = {max_sessions}: needs {needed} terminals, kernel.pty.max is {allowed}; "
+        f"raise it (sysctl kernel.pty.max={needed}) or lower max_sessions to {max(0, allowed - TERMINALS_RESERVED)}"
+    )
+    yield Problem(str(terminals_max), "pty_max_too_low", text)

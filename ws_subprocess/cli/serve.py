@@ -1,0 +1,31 @@
+"""`ws-subprocess serve`: the daemon that asks a controller for every terminal."""
+
+import sys
+from typing import Any
+
+import click
+
+from ws_subprocess.cli.flags import CONTEXT_SETTINGS, config_option, exit_with, given_flags, setting_options
+from ws_subprocess.config.load import load
+from ws_subprocess.config.problems import ConfigError
+
+
+@click.command(context_settings=CONTEXT_SETTINGS, params=[config_option(), *setting_options()])
+def serve(config_path: str | None, **flags: Any) -> None:
+    """Serve terminals: each client's token is put to the controller, which says what may run.
+
+    Prints one line `ready ADDRESS ...` on stdout when it can be reached; everything else goes to the log on stderr.
+    SIGTERM or SIGINT drains, a second one ends all sessions at once.
+    """
+    try:
+        loaded = load(given_flags(flags), config_path)
+    except ConfigError as exc:
+        exit_with(exc.problems)
+
+    # Not at the top: `--help` must not wait for the server's packages.
+    from ws_subprocess.app import create_app
+    from ws_subprocess.cli.daemon import prepare, serve_app
+
+    child_nofile = prepare(loaded.settings, loaded.warnings)
+    app = create_app(loaded.settings, owns_process=True, child_nofile=child_nofile)
+    sys.exit(serve_app(app, loaded.settings, lambda urls: click.echo(" ".join(["ready", *urls]))))

@@ -1,0 +1,165 @@
+"""The terminal door: `GET /ws`, a websocket onto a command. PROTOCOL.md, sections 2 to 4.
+
+Laws: every refusal comes before the upgrade; a client that leaves while the controller is asked starts nothing; the session is ended
+wholly before this door returns.
+"""
+
+import asyncio
+import logging
+from contextlib import AsyncExitStack
+
+from starlette.datastructures import Headers
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+from starlette.websockets import WebSocket
+
+from ws_subprocess.auth.origins import OriginPolicy
+from ws_subprocess.dialects.codec import Dialect
+from ws_subprocess.dialects.native import SUBPROTOCOL, NativeDialect
+from ws_subprocess.dialects.raw import RawDialect
+from ws_subprocess.doors.handshake import check_origin, get_peer, list_protocols, read_credentials, read_request
+from ws_subprocess.doors.links import DirectLink, QueuedLink, find_channel
+from ws_subprocess.doors.problems import build_response
+from ws_subprocess.errors import BridgeError
+from ws_subprocess.model import Credentials, LaunchRequest
+from ws_subprocess.service.bridge import Bridge
+from ws_subprocess.service.launch import Launcher
+from ws_subprocess.sessions.session import Session
+from ws_subprocess.telemetry import Metrics
+
+DOOR = "terminal"
+
+log = logging.getLogger(__name__)
+
+
+class TerminalDoor:
+    """The ASGI application behind `/ws`."""
+
+    def __init__(self, launcher: Launcher, policy: OriginPolicy, metrics: Metrics) -> None:
+        self._launcher = launcher
+        self._policy = policy
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one websocket, from its handshake to the end of its session."""
+        headers = Headers(scope=scope)
+        offered = list_protocols(headers)
+        request, credentials = LaunchRequest(DOOR, get_peer(scope)), None
+        try:
+            check_origin(scope, headers, self._policy)
+            self._launcher.check_room()
+            credentials = read_credentials(scope, headers, offered)
+            request = read_request(scope, DOOR)
+        except BridgeError as exc:
+            refusal: BridgeError | None = exc
+        else:
+            conversation = _Conversation(self._launcher, self._metrics, scope, receive, send)
+            refusal = await conversation.run(credentials, request, SUBPROTOCOL in offered)
+        if refusal is not None:
+            self._launcher.note_refusal(refusal, request, credentials)
+            await _deny(build_response(refusal, headers), scope, receive, send)
+
+    async def answer_plain(self, request: Request) -> Response:
+        """Answer a request without an upgrade: why this token was refused a moment ago, or 426."""
+        headers = request.headers
+        try:
+            check_origin(request.scope, headers, self._policy)
+            self._launcher.check_room()
+            error = self._launcher.explain_refusal(read_credentials(request.scope, headers, list_protocols(headers)))
+        except BridgeError as exc:
+            error = exc
+        response = build_response(error, headers)
+        self._policy_headers(headers, response)
+        return response
+
+    def _policy_headers(self, headers: Headers, response: Response) -> None:
+        origin = headers.get("origin")
+        if origin is not None and self._policy.allows_origin(origin):
+            response.headers["Access-Control-Allow-Origin"] = origin
+            response.headers.add_vary_header("Origin")
+
+
+class _Conversation:
+    """One websocket: its launch, its link, and the one task that listens to the client."""
+
+    def __init__(self, launcher: Launcher, metrics: Metrics, scope: Scope, receive: Receive, send: Send) -> None:
+        self._launcher = launcher
+        self._metrics = metrics
+        self._receive = receive
+        self._send = send
+        self._launching: asyncio.Timeout | None = None
+        self._left = asyncio.Event()
+        channel = find_channel(scope)
+        self._link = QueuedLink(send) if channel is None else DirectLink(channel)
+
+    async def run(self, credentials: Credentials, request: LaunchRequest, is_native: bool) -> BridgeError | None:
+        """Launch, converse, close; return why nothing was launched, None when something was or the client left."""
+        refusal: BridgeError | None = None
+        async with asyncio.TaskGroup() as group:
+            listener = group.create_task(self._listen())
+            try:
+                async with AsyncExitStack() as stack:
+                    session = await self._launch(stack, credentials, request)
+                    await self._converse(session, NativeDialect(session.grant.tty) if is_native else RawDialect())
+            except _ClientLeftError:
+                log.info("client left during handshake", extra={"peer": request.peer})
+            except BridgeError as exc:
+                refusal = exc
+            finally:
+                listener.cancel()
+        return refusal
+
+    async def _launch(self, stack: AsyncExitStack, credentials: Credentials, request: LaunchRequest) -> Session:
+        try:
+            # A timeout without a time: `_listen` moves it to now when the client leaves.
+            async with asyncio.timeout(None) as self._launching:
+                return await stack.enter_async_context(self._launcher.launch(credentials, request))
+        except TimeoutError as exc:
+            raise _ClientLeftError from exc
+        finally:
+            self._launching = None
+
+    async def _converse(self, session: Session, dialect: Dialect) -> None:
+        if self._left.is_set():
+            return
+        bridge = Bridge(session, dialect, self._metrics, self._link.wake)
+        session.start()
+        try:
+            await self._send({"type": "websocket.accept", "subprotocol": dialect.subprotocol})
+            await self._link.run(bridge)
+            if not self._left.is_set() and bridge.close is not None:
+                await self._send({"type": "websocket.close", "code": bridge.close.code, "reason": bridge.close.reason})
+        except OSError:
+            # The server's word for a client that has gone while we were sending.
+            log.debug("client left", extra={"session": session.id})
+        finally:
+            bridge.detach()
+
+    async def _listen(self) -> None:
+        while True:
+            event = await self._receive()
+            if event["type"] == "websocket.receive":
+                text = event.get("text")
+                await self._link.take(event["bytes"] if text is None else text)
+            elif event["type"] == "websocket.disconnect":
+                self._left.set()
+                self._link.stop()
+                if self._launching is not None:
+                    self._launching.reschedule(0)
+                return
+
+
+class _ClientLeftError(Exception):
+    """The client went away before it was let in."""
+
+
+async def _deny(response: Response, scope: Scope, receive: Receive, send: Send) -> None:
+    """Refuse a handshake with an HTTP answer where the server can, else with its plain 403."""
+    try:
+        if "websocket.http.response" in (scope.get("extensions") or {}):
+            await WebSocket(scope, receive, send).send_denial_response(response)
+        else:
+            await send({"type": "websocket.close", "code": 1008})
+    except OSError:
+        log.debug("client left before it was refused")

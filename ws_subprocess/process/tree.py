@@ -1,0 +1,148 @@
+"""Find and end every process that a child left behind, however it hid: setsid, double fork, ignored signals.
+
+Laws: signals go through pidfds only (a pid may belong to somebody else by now); a process belongs to a session by evidence: its
+parent, its session id, or the session's id in its environment. A leader is not reaped before its tree is gone, so that
+its number cannot be given to another process while we look.
+"""
+
+import ctypes
+import os
+import signal
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from ws_subprocess.model import SessionId
+from ws_subprocess.process.environ import SESSION_VARIABLE
+
+_PR_SET_CHILD_SUBREAPER = 36
+_PROC = Path("/proc")
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessRow:
+    """One line of the process table. `start_time` (ticks since boot) tells a process from a later one with its pid."""
+
+    pid: int
+    state: str
+    parent: int
+    session: int
+    start_time: int
+
+    @property
+    def is_zombie(self) -> bool:
+        """Whether it has ended and only waits to be reaped."""
+        return self.state in "ZX"
+
+
+def adopt_orphans() -> None:
+    """Make orphaned descendants children of this process instead of init's (PR_SET_CHILD_SUBREAPER, prctl(2))."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0):
+        error = ctypes.get_errno()
+        raise OSError(error, os.strerror(error), "prctl(PR_SET_CHILD_SUBREAPER)")
+
+
+def list_children() -> set[int] | None:
+    """Return the pids of our own children, zombies included; None where the kernel does not tell (CONFIG_PROC_CHILDREN)."""
+    children: set[int] = set()
+    for thread in os.listdir("/proc/self/task"):
+        try:
+            with open(f"/proc/self/task/{thread}/children", "rb") as file:
+                children.update(map(int, file.read().split()))
+        except FileNotFoundError:
+            # Either a thread that has just ended or a kernel without the file.
+            if not os.path.exists(f"/proc/self/task/{os.getpid()}/children"):
+                return None
+    return children
+
+
+def read_row(pid: int) -> ProcessRow | None:
+    """Return one process' line, None when it is gone."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            text = file.read()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    # The command's name stands in parentheses and may hold any byte, spaces and parentheses too: proc_pid_stat(5).
+    fields = text[text.rindex(b")") + 2 :].split()
+    return ProcessRow(pid, fields[0].decode(), int(fields[1]), int(fields[3]), int(fields[19]))
+
+
+def read_table() -> dict[int, ProcessRow]:
+    """Return the whole process table by pid."""
+    rows = (read_row(int(name)) for name in os.listdir(_PROC) if name.isdecimal())
+    return {row.pid: row for row in rows if row is not None}
+
+
+def find_members(leader: int, session: SessionId) -> list[ProcessRow]:
+    """Return every process of a session, its unreaped leader included unless it is a zombie."""
+    table = read_table()
+    members = {pid for pid, row in table.items() if pid == leader or row.session == leader}
+    members.update(pid for pid in table if pid not in members and _has_mark(pid, session))
+    _add_descendants(members, table)
+    members.discard(os.getpid())
+    return [table[pid] for pid in members if not table[pid].is_zombie]
+
+
+def find_descendants() -> list[ProcessRow]:
+    """Return every living descendant of this process."""
+    table = read_table()
+    members = {os.getpid()}
+    _add_descendants(members, table)
+    members.discard(os.getpid())
+    return [table[pid] for pid in members if not table[pid].is_zombie]
+
+
+def send_signal(rows: Iterable[ProcessRow], number: int) -> None:
+    """Signal each process that is still the one in its row."""
+    for row in rows:
+        try:
+            pidfd = os.pidfd_open(row.pid)
+        except (ProcessLookupError, PermissionError):
+            continue
+        try:
+            now = read_row(row.pid)
+            if now is not None and now.start_time == row.start_time:
+                signal.pidfd_send_signal(pidfd, number)
+        except (ProcessLookupError, PermissionError):
+            # Gone, or a setuid program that is not ours to signal; survivors are reported by the caller.
+            continue
+        finally:
+            os.close(pidfd)
+
+
+def stop_and_kill(rows: list[ProcessRow]) -> None:
+    """Kill processes that would fork to get away: stopped first, all of them, then killed."""
+    send_signal(rows, signal.SIGSTOP)
+    send_signal(rows, signal.SIGKILL)
+
+
+def reap(pids: Iterable[int]) -> None:
+    """Reap those of our adopted children that have ended."""
+    for pid in pids:
+        try:
+            os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG)
+        except ChildProcessError:
+            continue
+
+
+def _add_descendants(members: set[int], table: dict[int, ProcessRow]) -> None:
+    children: dict[int, list[int]] = {}
+    for row in table.values():
+        children.setdefault(row.parent, []).append(row.pid)
+    queue = list(members)
+    while queue:
+        for pid in children.get(queue.pop(), ()):
+            if pid not in members:
+                members.add(pid)
+                queue.append(pid)
+
+
+def _has_mark(pid: int, session: SessionId) -> bool:
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as file:
+            environ = file.read()
+    except OSError:  # Gone, or another user's.
+        return False
+    return f"{SESSION_VARIABLE}={session}".encode() in environ.split(b"\0")

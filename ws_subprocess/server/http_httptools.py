@@ -1,0 +1,137 @@
+"""HTTP connections parsed by httptools: uvicorn's protocol with a deadline and limits for the head, and our websockets.
+
+Laws:
+    A request's head has one deadline in all, however its bytes are spread; so has a client that sends nothing.
+    What `request_rules` refuses is answered here; the application is never called for it.
+"""
+
+import asyncio
+from typing import Any
+
+import httptools
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from ws_subprocess.server.http_head import HeadDeadline, refuse
+from ws_subprocess.server.request_rules import (
+    BAD_REQUEST,
+    HEAD_TOO_LARGE,
+    MAX_HEAD_BYTES,
+    MAX_HEADER_LINES,
+    TARGET_TOO_LONG,
+    Refusal,
+    find_refusal,
+    wants_websocket,
+)
+from ws_subprocess.server.settings import WRITE_HIGH_WATER_BYTES, ServerSettings
+from ws_subprocess.server.upgrade import upgrade
+
+
+class _Refused(Exception):  # noqa: N818 - control flow through the parser, not an error
+    """Leaves a parser callback: the head is no good."""
+
+
+class HttpToolsConnection(HttpToolsProtocol):
+    """One HTTP connection."""
+
+    def __init__(self, settings: ServerSettings, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._settings = settings
+        self._deadline = HeadDeadline(settings.handshake_timeout_s, self._on_late)
+        self._refusal: Refusal | None = None
+        self._is_head_open = False
+        # Of the head that is open: what the parser has named so far, and what it was fed after the read that began it.
+        self._head_bytes = 0
+        self._fed_bytes = 0
+
+    # asyncio.Protocol.
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        transport.set_write_buffer_limits(WRITE_HIGH_WATER_BYTES)
+        self._deadline.start()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._deadline.stop()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        self._unset_keepalive_if_required()
+        if self._is_between_requests():
+            self._deadline.start()
+        if self._is_head_open:
+            self._fed_bytes += len(data)
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as exc:
+            self._on_upgrade(data[exc.args[0] :])
+            return
+        except httptools.HttpParserError:
+            self._refuse(self._refusal or BAD_REQUEST)
+            return
+        if self._is_head_open and self._fed_bytes > MAX_HEAD_BYTES:
+            self._refuse(HEAD_TOO_LARGE)
+
+    # Parser callbacks.
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._is_head_open = True
+        self._head_bytes = self._fed_bytes = 0
+
+    def on_url(self, url: bytes) -> None:
+        super().on_url(url)
+        self._head_bytes += len(url)
+        if self._head_bytes > MAX_HEAD_BYTES:
+            self._leave_parser(TARGET_TOO_LONG)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        super().on_header(name, value)
+        self._head_bytes += len(name) + len(value) + 4
+        if self._head_bytes > MAX_HEAD_BYTES or len(self.headers) > MAX_HEADER_LINES:
+            self._leave_parser(HEAD_TOO_LARGE)
+
+    def on_headers_complete(self) -> None:
+        self._is_head_open = False
+        self._deadline.stop()
+        method, version = self.parser.get_method(), self.parser.get_http_version()
+        if refusal := find_refusal(method, self.url, version, self.headers):
+            self._leave_parser(refusal)
+        super().on_headers_complete()
+
+    def _should_upgrade(self) -> bool:
+        return wants_websocket(self.headers)
+
+    # Ends.
+
+    def _is_between_requests(self) -> bool:
+        return not self._is_head_open and (self.cycle is None or self.cycle.response_complete)
+
+    def _leave_parser(self, refusal: Refusal) -> None:
+        self._refusal = refusal
+        raise _Refused
+
+    def _on_upgrade(self, rest: bytes) -> None:
+        """The parser has met a request to speak another protocol; `rest` follows it."""
+        if not wants_websocket(self.headers):
+            # We may go on in HTTP/1.1 (RFC 9110, section 7.8), but the parser will not.
+            self.cycle.keep_alive = False
+        elif not self._may_write():
+            self.transport.abort()
+        else:
+            upgrade(self, self._settings, self.url, rest)
+            # Parser and protocol hold each other; a websocket lives long and needs neither.
+            self.parser = None
+
+    def _refuse(self, refusal: Refusal) -> None:
+        if self._may_write():
+            self._deadline.stop()
+            refuse(self.transport, self, refusal)
+        else:
+            self.transport.abort()
+
+    def _may_write(self) -> bool:
+        """Tell whether no response to an earlier, pipelined request is under way."""
+        return self.cycle is None or self.cycle.response_complete
+
+    def _on_late(self) -> None:
+        self.transport.abort()

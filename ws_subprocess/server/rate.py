@@ -1,0 +1,23 @@
+"""How often something may happen. Pure: the time is an argument."""
+
+
+class TokenBucket:
+    """Allows `burst` events at once and `rate_per_s` in the long run."""
+
+    __slots__ = ("_burst", "_rate_per_s", "_tokens", "_updated_at_s")
+
+    def __init__(self, rate_per_s: float, burst: int) -> None:
+        self._rate_per_s = rate_per_s
+        self._burst = burst
+        self._tokens = float(burst)
+        self._updated_at_s = 0.0
+
+    def allows(self, now_s: float) -> bool:
+        """Count one event at `now_s` (seconds of a clock that never goes back) and tell whether it is within the rate."""
+        elapsed_s = now_s - self._updated_at_s
+        self._updated_at_s = now_s
+        self._tokens = min(self._burst, self._tokens + elapsed_s * self._rate_per_s)
+        if self._tokens < 1:
+            return False
+        self._tokens -= 1
+        return True

@@ -1,0 +1,57 @@
+"""What the server is told: addresses, limits, deadlines.
+
+Law: nothing in this package reads the process's environment, except the sockets and the notify address a service manager
+hands over.
+"""
+
+from dataclasses import dataclass
+
+from ws_subprocess.address import Address, Tcp
+
+WRITE_HIGH_WATER_BYTES = 64 * 1024
+"""A connection's `send` reports "full" above this many bytes that the kernel has not taken."""
+
+WRITE_ABORT_BYTES = 1024 * 1024
+"""Who writes on above this many bytes does not listen to "full"; the connection is cut."""
+
+LINGER_S = 2.0
+"""How long bytes of a peer that was told to go are still read, so that the last words reach it (see `linger`)."""
+
+
+class StartError(Exception):
+    """The server cannot start. The text names the thing, the value and the way out; the exit status is 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSettings:
+    """Everything `serve` needs to know.
+
+    Attributes:
+        addresses: Where to listen; at least one.
+        unix_mode: Permission bits of unix sockets this server creates.
+        tls_cert: PEM file with the certificate chain; None serves plain HTTP.
+        tls_key: PEM file with the key; None looks for it in `tls_cert`.
+        trusted_proxies: Networks (`10.0.0.0/8`, `::1`) or the word `unix` whose X-Forwarded-For and -Proto are believed.
+        drain_timeout_s: How long sessions may go on after the first SIGTERM.
+        handshake_timeout_s: From the first chance to send a request's head to its last byte, TLS handshake apart.
+        keep_alive_timeout_s: How long a connection may wait between requests.
+        ping_interval_s: Between pings to a websocket client.
+        ping_timeout_s: How long a client may show no sign of life after a ping.
+        close_timeout_s: How long a client may take to answer our Close.
+        compression: Offers permessage-deflate: about 40 KiB more per connection, for slow links.
+        max_message_bytes: Largest message a client may send, after decompression.
+    """
+
+    addresses: tuple[Address, ...] = (Tcp("127.0.0.1", 8866),)
+    unix_mode: int = 0o600
+    tls_cert: str | None = None
+    tls_key: str | None = None
+    trusted_proxies: tuple[str, ...] = ()
+    drain_timeout_s: float = 30.0
+    handshake_timeout_s: float = 10.0
+    keep_alive_timeout_s: float = 5.0
+    ping_interval_s: float = 20.0
+    ping_timeout_s: float = 60.0
+    close_timeout_s: float = 10.0
+    compression: bool = False
+    max_message_bytes: int = 1024 * 1024

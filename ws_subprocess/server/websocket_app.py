@@ -1,0 +1,191 @@
+"""The application's side of a websocket: one ASGI conversation per connection.
+
+Law: until the application takes the direct channel, at most what one read brought waits for its `receive`.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Iterable, Sequence
+from http import HTTPStatus
+
+from websockets.datastructures import Headers
+from websockets.http11 import Response
+
+from ws_subprocess.server.asgi import Application, Message, Scope
+from ws_subprocess.server.websocket import Phase, WebSocketConnection
+
+log = logging.getLogger(__name__)
+
+
+class ClientDisconnected(OSError):
+    """The client has gone; ASGI wants an OSError from `send` then."""
+
+
+class WebSocketApp:
+    """Runs the application for one connection and carries its messages."""
+
+    def __init__(
+        self, application: Application, scope: Scope, connection: WebSocketConnection, response: Response
+    ) -> None:
+        """Prepare.
+
+        Args:
+            response: The 101 to answer with, should the application accept.
+        """
+        self._application = application
+        self._scope = scope
+        self._connection = connection
+        self._response = response
+        self._connect_told = False
+        self._received: deque[bytes | str] = deque()
+        self._disconnect: Message | None = None
+        self._arrived = asyncio.Event()
+        self._writable = asyncio.Event()
+        self._writable.set()
+        self._denial: Response | None = None
+
+    async def run(self) -> None:
+        """Call the application and see to it that the client gets an end whatever it does."""
+        try:
+            await self._application(self._scope, self._receive, self._send)
+        except ClientDisconnected:
+            pass
+        except Exception:
+            log.exception("application failed")
+            self._give_up(1011, "Internal error")
+        except asyncio.CancelledError:
+            self._give_up(1012, "service restart")
+            raise
+        else:
+            if self._connection.phase is Phase.HANDSHAKE:
+                log.error("application returned without an answer to the handshake")
+            self._give_up(1000, "")
+
+    def refuse(self, status: HTTPStatus, text: str) -> None:
+        """Answer a handshake that is still open, from outside the application."""
+        body = text.encode()
+        headers = Headers([("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(body)))])
+        self._deny(Response(status, status.phrase, headers, body))
+
+    def shutdown(self) -> None:
+        """End because the server ends; called by it."""
+        if self._connection.phase is Phase.HANDSHAKE:
+            self.refuse(HTTPStatus.SERVICE_UNAVAILABLE, "Server is shutting down")
+        else:
+            self._connection.close(1012, "service restart")
+
+    def abort(self) -> None:
+        """Cut the connection."""
+        self._connection.abort()
+
+    # What the connection tells (Listener).
+
+    def on_message(self, message: bytes | str) -> None:
+        """Keep a message for `receive`, and read no more until it was taken."""
+        self._received.append(message)
+        self._arrived.set()
+        self._connection.pause()
+
+    def on_writable(self) -> None:
+        """Let `send` go on."""
+        self._writable.set()
+
+    def on_disconnect(self, code: int, reason: str) -> None:
+        """Let `receive` and `send` end."""
+        self._disconnect = {"type": "websocket.disconnect", "code": code, "reason": reason}
+        self._arrived.set()
+        self._writable.set()
+
+    def take_messages(self) -> Sequence[bytes | str]:
+        """Give away what waits; from now on only the end of the connection comes this way."""
+        messages, self._received = self._received, deque()
+        return messages
+
+    # ASGI.
+
+    async def _receive(self) -> Message:
+        if not self._connect_told:
+            self._connect_told = True
+            return {"type": "websocket.connect"}
+        while not self._received:
+            if self._disconnect is not None:
+                return self._disconnect
+            self._arrived.clear()
+            await self._arrived.wait()
+        message = self._received.popleft()
+        if not self._received:
+            self._connection.resume()
+        kind = "text" if isinstance(message, str) else "bytes"
+        return {"type": "websocket.receive", kind: message}
+
+    async def _send(self, message: Message) -> None:
+        if self._disconnect is not None:
+            if message["type"] in ("websocket.close", "websocket.http.response.body"):
+                return  # What it asks for has happened.
+            raise ClientDisconnected
+        if self._denial is not None:
+            self._continue_denial(self._denial, message)
+        elif self._connection.phase is Phase.HANDSHAKE:
+            self._answer_handshake(message)
+        else:
+            await self._send_open(message)
+
+    async def _send_open(self, message: Message) -> None:
+        match message["type"]:
+            case "websocket.send":
+                await self._writable.wait()
+                if self._connection.phase is not Phase.OPEN:
+                    raise ClientDisconnected
+                payload = message.get("bytes")
+                if not self._connection.send(message["text"] if payload is None else payload):
+                    self._writable.clear()
+            case "websocket.close":
+                self._connection.close(message.get("code", 1000), message.get("reason") or "")
+            case other:
+                raise RuntimeError(f"{other!r} came where 'websocket.send' or 'websocket.close' is possible")
+
+    def _answer_handshake(self, message: Message) -> None:
+        match message["type"]:
+            case "websocket.accept":
+                self._accept(message)
+            case "websocket.close":
+                self.refuse(HTTPStatus.FORBIDDEN, "Forbidden")
+            case "websocket.http.response.start":
+                status = HTTPStatus(message["status"])
+                headers = Headers(_decode(message.get("headers", ())))
+                self._denial = Response(status, status.phrase, headers, bytearray())
+            case other:
+                raise RuntimeError(f"{other!r} came where an answer to the handshake is possible")
+
+    def _accept(self, message: Message) -> None:
+        for name, value in _decode(message.get("headers", ())):
+            self._response.headers[name] = value
+        if subprotocol := message.get("subprotocol"):
+            self._response.headers["Sec-WebSocket-Protocol"] = subprotocol
+        self._connection.accept(self._response)
+
+    def _continue_denial(self, denial: Response, message: Message) -> None:
+        if message["type"] != "websocket.http.response.body":
+            raise RuntimeError(f"{message['type']!r} came where 'websocket.http.response.body' is possible")
+        denial.body += message.get("body", b"")
+        if not message.get("more_body", False):
+            denial.headers.setdefault("Content-Length", str(len(denial.body)))
+            self._deny(denial)
+
+    def _deny(self, response: Response) -> None:
+        response.headers.setdefault("Date", self._response.headers["Date"])
+        # The connection is no use after this: what follows the request may be frames.
+        response.headers.setdefault("Connection", "close")
+        self._connection.deny(response)
+
+    def _give_up(self, code: int, reason: str) -> None:
+        """End whatever the application left open."""
+        if self._connection.phase is Phase.HANDSHAKE:
+            self.refuse(HTTPStatus.INTERNAL_SERVER_ERROR, "Internal error")
+        else:
+            self._connection.close(code, reason)
+
+
+def _decode(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[str, str]]:
+    return [(name.decode("latin-1"), value.decode("latin-1")) for name, value in headers]

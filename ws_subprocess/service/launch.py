@@ -1,0 +1,129 @@
+"""From credentials to a running session, and to its orderly end: the one way in for every door.
+
+Law: a place in the registry is held from before the question until nothing of the session is left.
+"""
+
+import asyncio
+import logging
+import secrets
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from ws_subprocess.auth.gate import Gate
+from ws_subprocess.dialects.native import name_signal
+from ws_subprocess.errors import BridgeError, RequestError
+from ws_subprocess.model import Credentials, Grant, LaunchRequest, SessionId
+from ws_subprocess.process.spawner import Spawner
+from ws_subprocess.sessions.registry import SessionRegistry
+from ws_subprocess.sessions.session import Session, SessionLimits
+from ws_subprocess.telemetry import Metrics
+
+log = logging.getLogger(__name__)
+
+
+class Launcher:
+    """Starts sessions for whoever the gate lets in."""
+
+    def __init__(
+        self,
+        gate: Gate,
+        spawner: Spawner,
+        registry: SessionRegistry,
+        limits: SessionLimits,
+        metrics: Metrics,
+    ) -> None:
+        self._gate = gate
+        self._spawner = spawner
+        self._registry = registry
+        self._limits = limits
+        self._metrics = metrics
+
+    @asynccontextmanager
+    async def launch(self, credentials: Credentials, request: LaunchRequest) -> AsyncIterator[Session]:
+        """Ask the gate, start the command, and yield its session, not yet pumping; leaving the block ends it wholly.
+
+        Raises:
+            BridgeError: Refused, full, or the command could not be started.
+        """
+        begun = time.perf_counter()
+        with self._registry.place():
+            session = await self._start(credentials, request)
+            self._metrics.start_s.observe(time.perf_counter() - begun)
+            try:
+                yield session
+            finally:
+                await _end(session)
+
+    def check_room(self) -> None:
+        """Raise `CapacityError` when a new session would be refused now, before anything costs a token."""
+        self._registry.check_room()
+
+    def explain_refusal(self, credentials: Credentials) -> BridgeError:
+        """Return why this token was refused a moment ago, or that an upgrade is needed."""
+        return self._gate.find_refusal(credentials) or RequestError("upgrade_required")
+
+    def note_refusal(self, error: BridgeError, request: LaunchRequest, credentials: Credentials | None = None) -> None:
+        """Count and log a refusal, and keep it for a page that asks why."""
+        self._metrics.refusals.labels(error.code).inc()
+        if credentials is not None:
+            self._gate.remember_refusal(credentials, error)
+        facts = {"code": error.code, "reason": error.detail, "peer": request.peer}
+        log.log(_choose_level(error), "%s refused", request.door, extra=facts)
+
+    async def _start(self, credentials: Credentials, request: LaunchRequest) -> Session:
+        grant = await self._gate.authorize(credentials, request)
+        id = SessionId(secrets.token_hex(16))
+        size = request.size or grant.size
+        child = self._spawner.start(grant, id, size)
+        session = Session(id, grant, size, child, self._limits, self._metrics.echo_s.observe)
+        self._registry.add(session)
+        session.finished.add_done_callback(lambda _: self._note_end(session))
+        self._metrics.starts.labels(request.door).inc()
+        _log_start(session, grant, request)
+        return session
+
+    def _note_end(self, session: Session) -> None:
+        self._metrics.add_ended(session.input_bytes, session.ring.end)
+        ended = session.ended
+        status = ended.status if ended else None
+        signal = None if status is None or status.signal is None else name_signal(status.signal)
+        self._metrics.ends.labels(session.reason or ("signal" if signal else "exit")).inc()
+        facts = {
+            "session": session.id,
+            "reason": session.reason or "exit",
+            "code": status.code if status else None,
+            "signal": signal,
+            "duration_s": round(ended.duration_s, 3) if ended else None,
+            "input_bytes": session.input_bytes,
+            "output_bytes": session.ring.end,
+        }
+        log.info("session ended", extra=facts)
+
+
+async def _end(session: Session) -> None:
+    if session.finished.done():
+        return
+    if session.ended is None:
+        session.hang_up("client_gone")
+    try:
+        await asyncio.shield(session.finished)
+    except asyncio.CancelledError:
+        session.kill_now("cancelled")
+        raise
+
+
+def _log_start(session: Session, grant: Grant, request: LaunchRequest) -> None:
+    facts = {
+        "session": session.id,
+        "door": request.door,
+        "peer": request.peer,
+        "command": grant.command,
+        "pid": session.pid,
+    }
+    log.info("session started", extra=facts)
+
+
+def _choose_level(error: BridgeError) -> int:
+    """A refusal is routine; what an operator should mend is a warning."""
+    return logging.WARNING if error.fault.status >= 500 else logging.INFO

@@ -1,0 +1,376 @@
+"""A running command with its log: pumps output into the ring, wakes cursors, watches limits, and ends the whole tree.
+
+Laws: one log, many cursors; bytes, then exit, then close (`exit` is set only after the last byte is in the ring); reading never
+waits for writing; `finished` is done only when no process and no descriptor is left. Everything happens in callbacks of one
+loop: there is no task per session, and on the way of a keystroke there is no queue.
+"""
+
+import asyncio
+import logging
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from ws_subprocess.model import ExitStatus, Grant, SessionId, Size
+from ws_subprocess.sessions.deadlines import Deadlines, Linger
+from ws_subprocess.sessions.replay import Gap, Output, ReplayRing
+
+log = logging.getLogger(__name__)
+
+
+class Child(Protocol):
+    """What a session needs of a command, wherever it runs. See `process.child.LocalChild` for what each does."""
+
+    @property
+    def pid(self) -> int: ...
+    def start(self, events: "Session") -> None: ...
+    def pause_output(self) -> None: ...
+    def resume_output(self) -> None: ...
+    def write(self, data: bytes) -> bool: ...
+    def truncates(self, data: bytes) -> bool: ...
+    def end_input(self) -> None: ...
+    def resize(self, size: Size) -> None: ...
+    def signal(self, number: int) -> None: ...
+    def hang_up(self) -> None: ...
+    def has_survivors(self) -> bool: ...
+    def signal_tree(self, number: int) -> None: ...
+    def kill_tree(self) -> list[int]: ...
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class SessionLimits:
+    """Bounds and patience of a session.
+
+    Attributes:
+        ring_bytes: Output kept for replay; at least twice `window_bytes`.
+        window_bytes: How far a lossless cursor may lag before the child is made to wait.
+        linger_silence_s, linger_total_s: How long output may go on after the command has exited.
+        term_after_s, kill_after_s: When a session that was hung up gets TERM, then KILL.
+        survivors_after_s: When processes that cannot be killed are given up and reported.
+    """
+
+    ring_bytes: int = 1024 * 1024
+    window_bytes: int = 512 * 1024
+    linger_silence_s: float = 0.5
+    linger_total_s: float = 2.0
+    term_after_s: float = 1.0
+    kill_after_s: float = 2.0
+    survivors_after_s: float = 7.0
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a command ended: after how many seconds, and how many bytes of output there are in all."""
+
+    status: ExitStatus
+    duration_s: float
+    bytes: int
+
+
+class Attachment:
+    """A client's cursor in a session's log.
+
+    Args:
+        wake: Called, from within the loop's callbacks, when there may be something new: output, exit, room for input.
+        has_acks: The client acknowledges; what it has not acknowledged counts as lag. Else what was read is done with.
+    """
+
+    __slots__ = ("_session", "acknowledged", "has_acks", "is_input_full", "offset", "wake")
+
+    def __init__(self, session: "Session", wake: Callable[[], None], has_acks: bool) -> None:
+        self._session = session
+        self.wake = wake
+        self.has_acks = has_acks
+        self.offset = session.ring.start
+        self.acknowledged = self.offset
+        self.is_input_full = False
+
+    def read(self, limit: int) -> Output | Gap | None:
+        """Return what follows the cursor and move it; None when there is nothing, or the client must acknowledge first."""
+        if self.has_acks:
+            limit = min(limit, self.acknowledged + self._session.limits.window_bytes - self.offset)
+            if limit <= 0:
+                return None
+        found = self._session.ring.read(self.offset, limit)
+        if isinstance(found, Output):
+            self.offset += len(found.data)
+        elif isinstance(found, Gap):
+            self.offset = found.resume_offset
+        if found is not None and not self.has_acks:
+            self.acknowledged = self.offset
+            self._session.relax()
+        return found
+
+    def acknowledge(self, offset: int) -> bool:
+        """Take all output before `offset` as dealt with; False when that is not possible."""
+        if not self.acknowledged <= offset <= self.offset:
+            return False
+        self.acknowledged = offset
+        self._session.relax()
+        return True
+
+    @property
+    def ended(self) -> Ended | None:
+        """How the command ended, once this cursor has read all there is."""
+        return self._session.ended if self.offset == self._session.ring.end else None
+
+    def write(self, data: bytes) -> bool:
+        """Send input; False when no more should come until `wake` finds `is_input_full` False."""
+        self.is_input_full = not self._session.write(data)
+        return not self.is_input_full
+
+    def detach(self) -> None:
+        """Leave; the session goes on or not as its owner decides."""
+        self._session.attachments.discard(self)
+
+
+class Session:
+    """One command, its output log and its end.
+
+    Attributes:
+        ended: None until the command has exited and its last byte is in the ring.
+        finished: Done when the whole tree is gone and every descriptor given back.
+        reason: Error code of the limit or decision that ended it, "" when the command ended by itself.
+    """
+
+    def __init__(
+        self,
+        id: SessionId,
+        grant: Grant,
+        size: Size,
+        child: Child,
+        limits: SessionLimits,
+        on_echo: Callable[[float], None],
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        now = self._loop.time()
+        self.id = id
+        self.grant = grant
+        self.size = size
+        self.limits = limits
+        self.ring = ReplayRing(limits.ring_bytes)
+        self.attachments: set[Attachment] = set()
+        self.ended: Ended | None = None
+        self.finished: asyncio.Future[None] = self._loop.create_future()
+        self.reason = ""
+        self.input_bytes = 0
+        self._child = child
+        self._on_echo = on_echo
+        self._status: ExitStatus | None = None
+        self._output_ended = False
+        self._paused = False
+        self._typed_at = 0.0
+        self._echo_rest_until = 0.0
+        self._ending_since: float | None = None
+        self._deadlines = Deadlines(grant.idle_timeout_s, grant.max_lifetime_s, now, now)
+        self._linger: Linger | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._ladder_timer: asyncio.TimerHandle | None = None
+
+    @property
+    def pid(self) -> int:
+        """The command's process id, for logs."""
+        return self._child.pid
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the command has not exited yet."""
+        return self._status is None
+
+    def start(self) -> None:
+        """Begin to pump. Attach first, so that the owner misses nothing."""
+        self._child.start(self)
+        self._arm()
+
+    def attach(self, wake: Callable[[], None], has_acks: bool) -> Attachment:
+        """Return a new lossless cursor at the oldest byte of the log."""
+        attachment = Attachment(self, wake, has_acks)
+        self.attachments.add(attachment)
+        return attachment
+
+    def write(self, data: bytes) -> bool:
+        """Send input to the command; False when its queue is full."""
+        now = self._loop.time()
+        self._deadlines.active = now
+        self.input_bytes += len(data)
+        if not self._typed_at and now >= self._echo_rest_until:
+            self._typed_at = now
+        return self._child.write(data)
+
+    def truncates(self, data: bytes) -> bool:
+        """Tell whether the terminal will drop part of a line in `data`."""
+        return self._child.truncates(data)
+
+    def end_input(self) -> None:
+        """Send end of file."""
+        self._child.end_input()
+
+    def resize(self, size: Size) -> None:
+        """Set the terminal's size."""
+        if size != self.size and self.is_running:
+            self.size = size
+            self._child.resize(size)
+
+    def signal(self, number: int) -> None:
+        """Signal the command or its foreground group."""
+        self._child.signal(number)
+
+    def hang_up(self, reason: str) -> None:
+        """End the session in order: HUP, then TERM, then KILL to the whole tree. The first reason counts."""
+        if self._ending_since is None and not self.finished.done():
+            self.reason = self.reason or reason
+            self._ending_since = self._loop.time()
+            self._child.hang_up()
+            self._climb_later(self.limits.term_after_s, self._terminate)
+            # Nobody reads any more, but the end of the output is what tells that the terminal is free.
+            self._paused = False
+            self._child.resume_output()
+            if self._linger is not None:
+                self._linger.heard = self._ending_since
+                self._arm()
+
+    def kill_now(self, reason: str) -> None:
+        """End everything at once, without waiting for anything."""
+        if not self.finished.done():
+            self.reason = self.reason or reason
+            self._child.kill_tree()
+            self._finish()
+
+    def relax(self) -> None:
+        """Let the child go on when the slowest cursor has caught up half the window."""
+        if self._paused and self._lag() <= self.limits.window_bytes // 2 and not self._is_crowded():
+            self._paused = False
+            if self._linger is not None:
+                self._linger.heard = self._loop.time()
+                self._arm()
+            self._child.resume_output()
+
+    # What the child tells.
+
+    def on_output(self, stream: int, data: memoryview) -> None:
+        """Log a burst and wake who waits for it."""
+        now = self._loop.time()
+        self._deadlines.active = now
+        if self._typed_at:
+            self._on_echo(now - self._typed_at)
+            self._typed_at = 0.0
+            self._echo_rest_until = now + 0.1  # A sample now and then is enough; observing costs more than reading.
+        if self._linger is not None:
+            self._linger.heard = now
+        self.ring.append(data, stream)
+        for attachment in tuple(self.attachments):
+            attachment.wake()
+        if (
+            self.attachments
+            and self._ending_since is None
+            and (self._lag() >= self.limits.window_bytes or self._is_crowded())
+        ):
+            self._paused = True
+            self._child.pause_output()
+
+    def on_output_end(self) -> None:
+        """Remember that the log is complete."""
+        self._output_ended = True
+        self._settle()
+
+    def on_exit(self, status: ExitStatus) -> None:
+        """Keep the status back until the log is complete."""
+        now = self._loop.time()
+        self._status = status
+        self._linger = Linger(self.limits.linger_silence_s, self.limits.linger_total_s, now, now)
+        self._settle()
+        self._arm()
+
+    def on_input_room(self) -> None:
+        """Wake clients that wait to type."""
+        for attachment in tuple(self.attachments):
+            attachment.is_input_full = False
+            attachment.wake()
+
+    def _lag(self) -> int:
+        return self.ring.end - min((attachment.acknowledged for attachment in self.attachments), default=self.ring.end)
+
+    def _is_crowded(self) -> bool:
+        return any(self.ring.is_crowded(attachment.offset) for attachment in self.attachments)
+
+    def _settle(self) -> None:
+        """Publish the exit once both halves are known, then see that nothing is left."""
+        if self._status is None or not self._output_ended or self.ended is not None:
+            return
+        self.ended = Ended(self._status, self._loop.time() - self._deadlines.started, self.ring.end)
+        self._linger = None
+        for attachment in tuple(self.attachments):
+            attachment.wake()
+        if not self._child.has_survivors():
+            self._finish()
+        elif self._ending_since is None:
+            self._ending_since = self._loop.time()
+            self._child.signal_tree(signal.SIGHUP)
+            self._child.signal_tree(signal.SIGCONT)
+            self._climb_later(self.limits.term_after_s, self._terminate)
+
+    # Limits.
+
+    def _arm(self) -> None:
+        """Set the one timer to the next limit, if any."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self.finished.done():
+            return
+        at = self._linger.next_at() if self._linger is not None else self._deadlines.next_at()
+        if at is not None:
+            self._timer = self._loop.call_at(at, self._check_limits)
+
+    def _check_limits(self) -> None:
+        now = self._loop.time()
+        self._timer = None
+        if self._linger is not None:
+            if self._paused:
+                return  # `relax` arms again: nobody listens, so silence says nothing.
+            if self._linger.is_over(now):
+                self._linger = None
+                self._ending_since = self._ending_since or now
+                self._kill()
+                return
+        elif self._ending_since is None and self._status is None and (code := self._deadlines.due(now)) is not None:
+            self.hang_up(code)
+            return
+        self._arm()
+
+    # The ladder.
+
+    def _climb_later(self, delay_s: float, step: Callable[[], None]) -> None:
+        if self._ladder_timer is not None:
+            self._ladder_timer.cancel()
+        self._ladder_timer = self._loop.call_later(delay_s, step)
+
+    def _terminate(self) -> None:
+        self._child.signal_tree(signal.SIGTERM)
+        self._child.signal_tree(signal.SIGCONT)
+        self._climb_later(self.limits.kill_after_s - self.limits.term_after_s, self._kill)
+
+    def _kill(self) -> None:
+        """Kill until none is left: what forks between two looks is found by the next."""
+        killed = self._child.kill_tree()
+        if killed and self._loop.time() - (self._ending_since or 0.0) > self.limits.survivors_after_s:
+            log.warning("processes survive SIGKILL", extra={"session": self.id, "pids": killed})
+            self._finish()
+        elif killed or self._status is None:
+            self._climb_later(0.005, self._kill)
+        elif self.ended is not None:
+            self._finish()
+        # Else the terminal is free now: its end arrives as an event, and `_settle` goes on.
+
+    def _finish(self) -> None:
+        if self.finished.done():
+            return
+        for timer in (self._timer, self._ladder_timer):
+            if timer is not None:
+                timer.cancel()
+        self._child.close()
+        self.finished.set_result(None)
+        for attachment in tuple(self.attachments):
+            attachment.wake()
