@@ -5,7 +5,7 @@ Imported when a daemon starts, not before: `--help` must not wait for the server
 
 import logging
 import os
-import sys
+import resource
 from collections.abc import Callable, Sequence
 
 import click
@@ -22,15 +22,21 @@ from ws_subprocess.telemetry import configure_logging
 log = logging.getLogger(__name__)
 
 
-def prepare(settings: Settings, warnings: Sequence[str] = ()) -> None:
-    """Set up logging, make room for the sessions or exit with status 2, and log what a person should know."""
+def prepare(settings: Settings, warnings: Sequence[str] = ()) -> int:
+    """Set up logging, make room for the sessions or exit with status 2, and log what a person should know.
+
+    Returns:
+        The soft limit of open files as it was: what children get.
+    """
     configure_logging(settings.log_format, settings.log_level)
+    child_nofile, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if problems := make_room(settings.max_sessions):
         exit_with(problems)
     for warning in warnings:
-        log.warning("unknown variable", extra={"warning": warning})
+        log.warning("settings: %s", warning)
     if os.geteuid() == 0:
         log.warning("running as root: every command that is approved runs as root too")
+    return child_nofile
 
 
 def server_settings(settings: Settings) -> ServerSettings:

@@ -36,7 +36,7 @@ class HttpToolsConnection(HttpToolsProtocol):
     def __init__(self, settings: ServerSettings, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._settings = settings
-        self._deadline = HeadDeadline(settings.handshake_timeout_s, self._on_late)
+        self._deadline = HeadDeadline(settings.handshake_timeout_s, self.abort)
         self._refusal: Refusal | None = None
         self._is_head_open = False
         # Of the head that is open: what the parser has named so far, and what it was fed after the read that began it.
@@ -133,5 +133,6 @@ class HttpToolsConnection(HttpToolsProtocol):
         """Tell whether no response to an earlier, pipelined request is under way."""
         return self.cycle is None or self.cycle.response_complete
 
-    def _on_late(self) -> None:
+    def abort(self) -> None:
+        """Cut the connection."""
         self.transport.abort()

@@ -81,7 +81,8 @@ def _open_tcp(address: Tcp, others: Sequence[Address]) -> Iterator[Listener]:
         found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except socket.gaierror as exc:
         raise StartError(f"cannot listen on {address}: {address.host!r} has no address ({exc.strerror})") from exc
-    port, missing = address.port, None
+    port, absent = address.port, OSError(errno.EADDRNOTAVAIL, "")
+    is_bound = False
     for family, _, _, _, sockaddr in dict.fromkeys(found):
         host = str(sockaddr[0])
         # [::] means everybody, IPv4 included, unless IPv4 has a listener of its own.
@@ -91,14 +92,14 @@ def _open_tcp(address: Tcp, others: Sequence[Address]) -> Iterator[Listener]:
         except OSError as exc:
             if exc.errno not in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
                 raise _explain(address, exc) from exc
-            # `localhost` may have an IPv6 address on a machine that has no IPv6.
-            missing = exc
+            # `localhost` may have an IPv6 address on a machine without IPv6.
+            absent = exc
             continue
+        is_bound = True
         port = sock.getsockname()[1]
-        missing = None
         yield Listener(sock, Tcp(host, port))
-    if missing is not None and port == address.port:
-        raise _explain(address, missing) from missing
+    if not is_bound:
+        raise _explain(address, absent) from absent
 
 
 def _bind_tcp(family: int, sockaddr: tuple[object, ...], *, only_v6: bool) -> socket.socket:
@@ -115,16 +116,19 @@ def _bind_tcp(family: int, sockaddr: tuple[object, ...], *, only_v6: bool) -> so
 
 
 def _open_unix(address: Unix, mode: int) -> Listener:
-    with contextlib.ExitStack() as opened, _explained(address):
+    with contextlib.ExitStack() as opened:
         sock = opened.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK))
-        _remove_stale(address)
-        # The umask, unlike a chmod afterwards, leaves no instant in which the file is wider.
-        umask = os.umask(0o777 & ~mode)
         try:
-            sock.bind(address.path)
-        finally:
-            os.umask(umask)
-        sock.listen(BACKLOG)
+            _remove_stale(address)
+            # The umask, unlike a chmod afterwards, leaves no instant in which the file is wider.
+            umask = os.umask(0o777 & ~mode)
+            try:
+                sock.bind(address.path)
+            finally:
+                os.umask(umask)
+            sock.listen(BACKLOG)
+        except OSError as exc:
+            raise _explain(address, exc) from exc
         opened.pop_all()
         return Listener(sock, address, os.lstat(address.path).st_ino)
 
@@ -181,10 +185,6 @@ _WHY = {
 }
 
 
-@contextlib.contextmanager
-def _explained(address: Tcp | Unix) -> Iterator[None]:
-    try:
-        yield
-    except OSError as exc:
-        why = _WHY.get(exc.errno or 0, exc.strerror or str(exc))
-        raise StartError(f"cannot listen on {address}: {why}") from exc
+def _explain(address: Tcp | Unix, exc: OSError) -> StartError:
+    why = _WHY.get(exc.errno or 0, exc.strerror or str(exc))
+    return StartError(f"cannot listen on {address}: {why}")

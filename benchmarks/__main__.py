@@ -1,0 +1,99 @@
+"""Runs the measurements and prints the tables: `python -m benchmarks [--quick] [--only NAME] [--json FILE]`."""
+
+import argparse
+import gc
+import json
+import os
+import platform
+import resource
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Protocol
+
+from benchmarks import programs
+from benchmarks.figures import FULL, QUICK, Samples, Scale
+from benchmarks.measures import bulk, completeness, echo, idle, launch, start
+from benchmarks.report import markdown, missed_goals
+from benchmarks.servers import System, all_systems
+
+
+class Measure(Protocol):
+    """What a module of `measures` offers."""
+
+    def __call__(self, systems: Sequence[System], scale: Scale, samples: Samples) -> None:
+        """Measure every system, round by round, and record what came out."""
+
+
+MEASURES: dict[str, Measure] = {
+    "launch": launch.measure,
+    "bulk": bulk.measure,
+    "echo": echo.measure,
+    "start": start.measure,
+    "completeness": completeness.measure,
+    "idle": idle.measure,
+}
+# Where both of the daemon's dialects are worth a column; elsewhere they share all that costs.
+BOTH_DIALECTS = {"bulk", "echo"}
+
+
+def main() -> None:
+    """Measure what was asked for."""
+    options = _parse_options()
+    try:
+        programs.build()
+    except programs.CompilerMissingError as error:
+        sys.exit(str(error))
+    _prepare_this_process()
+    scale = QUICK if options.quick else FULL
+    systems = all_systems()
+    samples = _measure(options.only or list(MEASURES), systems, scale)
+    missing = {system.name: system.missing for system in systems if system.missing is not None}
+    print(markdown(samples, [system.name for system in systems], missing))
+    for line in missed_goals(samples):
+        print(f"missed: {line}", file=sys.stderr)
+    if options.json:
+        run = {"environment": _environment(), "scale": asdict(scale), "missing": missing, "samples": samples.values}
+        options.json.write_text(json.dumps(run, indent=1) + "\n")
+
+
+def _parse_options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure the daemon beside its peers.")
+    parser.add_argument("--quick", action="store_true", help="smoke run of some 20 seconds; its figures mean little")
+    parser.add_argument("--only", action="append", choices=MEASURES, help="one measurement; may be repeated")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write every sample to FILE")
+    return parser.parse_args()
+
+
+def _prepare_this_process() -> None:
+    """Allow thousands of descriptors, here and in the servers; let no garbage collection fall into a measurement."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    gc.collect()
+    gc.disable()
+
+
+def _measure(names: Sequence[str], systems: Sequence[System], scale: Scale) -> Samples:
+    samples = Samples()
+    for name in names:
+        started = time.monotonic()
+        print(f"{name} ...", file=sys.stderr, flush=True)
+        chosen = [system for system in systems if system.name != "ws-subprocess.v1" or name in BOTH_DIALECTS]
+        MEASURES[name](chosen, scale, samples)
+        print(f"{name}: {time.monotonic() - started:.1f} s", file=sys.stderr, flush=True)
+    return samples
+
+
+def _environment() -> dict[str, object]:
+    return {
+        "machine": platform.platform(),
+        "python": platform.python_version(),
+        "cpus": os.cpu_count(),
+        "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }
+
+
+if __name__ == "__main__":
+    main()

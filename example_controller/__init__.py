@@ -1,0 +1,11 @@
+"""A host application in small: who may run what, told to ws-subprocess over HTTP. Copy from it what you need.
+
+It speaks only the contract of PROTOCOL.md, section 1, and never imports `ws_subprocess`. Read in this order:
+
+    programs.py    what each user may run, and the grant that says so
+    database.py    users, login sessions, single-use tokens
+    app.py         the routes: three for the terminal, the rest for people
+    guard.py       what every request must pass and every answer carries
+    pages.py       HTML
+    __main__.py    the command line; demo.py starts the daemon beside it
+"""

@@ -1,0 +1,36 @@
+/**
+ * The few keys that are the page's and not the program's. Everything else goes to the terminal.
+ *
+ * Ctrl (or Cmd) with + - 0: text size. Ctrl (or Cmd)+Shift+F: search. Ctrl+Shift+C: copy the selection. Ctrl+Shift+Enter: leave the
+ * terminal by keyboard (it takes Tab for itself); Tab does so too once nothing is running.
+ */
+
+/**
+ * @param {KeyboardEvent} event
+ * @returns {"larger" | "smaller" | "normal" | "search" | "copy" | "leave" | null}
+ */
+export function shortcutOf({ key, ctrlKey, metaKey, shiftKey, altKey }) {
+  if (altKey || ctrlKey === metaKey) return null;
+  if (shiftKey) return shiftedShortcutOf(key, ctrlKey);
+  switch (key) {
+    case "+":
+    case "=":
+      return "larger";
+    case "-":
+      return "smaller";
+    case "0":
+      return "normal";
+    default:
+      return null;
+  }
+}
+
+function shiftedShortcutOf(key, ctrlKey) {
+  // On many keyboards the plus sign needs Shift.
+  if (key === "+") return "larger";
+  if (key === "F" || key === "f") return "search";
+  // Cmd+C copies by itself.
+  if (ctrlKey && (key === "C" || key === "c")) return "copy";
+  if (ctrlKey && key === "Enter") return "leave";
+  return null;
+}

@@ -1,0 +1,1 @@
+"""Who may run what; the only makers of a Grant."""

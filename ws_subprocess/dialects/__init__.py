@@ -1,0 +1,1 @@
+"""Pure codecs between a client's messages and events."""

@@ -1,0 +1,94 @@
+"""HTTP connections parsed by h11, for machines without httptools: the same rules as `http_httptools`."""
+
+import asyncio
+from http import HTTPStatus
+from typing import Any
+
+import h11
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from ws_subprocess.server.http_head import HeadDeadline, refuse
+from ws_subprocess.server.request_rules import (
+    BAD_REQUEST,
+    HEAD_TOO_LARGE,
+    MAX_HEAD_BYTES,
+    MAX_HEADER_LINES,
+    Refusal,
+    find_refusal,
+    wants_websocket,
+)
+from ws_subprocess.server.settings import WRITE_HIGH_WATER_BYTES, ServerSettings
+from ws_subprocess.server.upgrade import upgrade
+
+
+class _CheckedConnection(h11.Connection):
+    """h11's parser with our rules: what they refuse is an error of the peer like any other."""
+
+    refusal: Refusal = BAD_REQUEST
+
+    def next_event(self) -> Any:
+        try:
+            event = super().next_event()
+        except h11.RemoteProtocolError as exc:
+            if exc.error_status_hint == HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE:
+                self.refusal = HEAD_TOO_LARGE
+            raise
+        if isinstance(event, h11.Request):
+            refusal = _find_refusal(event)
+            if refusal is not None:
+                self.refusal = refusal
+                raise h11.RemoteProtocolError(refusal.text)
+        return event
+
+
+def _find_refusal(request: h11.Request) -> Refusal | None:
+    headers = [(name.lower(), value) for name, value in request.headers]
+    head_bytes = len(request.target) + sum(len(name) + len(value) + 4 for name, value in headers)
+    if head_bytes > MAX_HEAD_BYTES or len(headers) > MAX_HEADER_LINES:
+        return HEAD_TOO_LARGE
+    return find_refusal(request.method, request.target, request.http_version.decode("ascii"), headers)
+
+
+class H11Connection(H11Protocol):
+    """One HTTP connection."""
+
+    def __init__(self, settings: ServerSettings, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._settings = settings
+        self.conn = _CheckedConnection(h11.SERVER, MAX_HEAD_BYTES)
+        self._deadline = HeadDeadline(settings.handshake_timeout_s, self.abort)
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        transport.set_write_buffer_limits(WRITE_HIGH_WATER_BYTES)
+        self._deadline.start()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._deadline.stop()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self.conn.their_state is h11.IDLE:
+            self._deadline.start()
+        super().data_received(data)
+
+    def handle_events(self) -> None:
+        super().handle_events()
+        if self.conn.their_state is not h11.IDLE:
+            self._deadline.stop()
+
+    def send_400_response(self, msg: str) -> None:
+        self._deadline.stop()
+        refuse(self.transport, self, self.conn.refusal)
+
+    def _should_upgrade(self) -> bool:
+        return wants_websocket(self.headers)
+
+    def handle_websocket_upgrade(self, event: h11.Request) -> None:
+        self._deadline.stop()
+        early, _ = self.conn.trailing_data
+        upgrade(self, self._settings, event.target, early)
+
+    def abort(self) -> None:
+        """Cut the connection."""
+        self.transport.abort()
