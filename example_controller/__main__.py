@@ -25,6 +25,7 @@ from example_controller.programs import DEMO_USERS, CommandMissingError, single_
 
 EXIT_INTERRUPTED = 130
 SHUTDOWN_TIMEOUT_S = 2
+KEEP_ALIVE_S = 75
 
 # A host in a Content-Security-Policy is a name or an IPv4 address; it has no word for [::1].
 DAEMON_URL = re.compile(r"https?://[A-Za-z0-9.-]+(:\d{1,5})?(/[A-Za-z0-9._~-]+)*")
@@ -36,14 +37,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         only_program = single_command(options.command) if options.command else None
-        database = _open_database(options.database or default_database())
+        database = _open_database(options.database)
         listener = listen(options.listen)
     except (CommandMissingError, DatabaseError) as exc:
         parser.error(str(exc))
     except OSError as exc:
         parser.error(f"--listen {options.listen}: {exc.strerror}")
-    for user in DEMO_USERS:
-        database.add_user(user.name, hash_password(user.password))
+    if only_program is None:
+        for user in DEMO_USERS:
+            database.add_user(user.name, hash_password(user.password))
     origin = f"http://{Address(options.listen.host, listener.getsockname()[1])}"
     print("The daemon that goes with it:", shlex.join(["ws-subprocess", "serve", *daemon_options(origin)]))
     _log_to_stderr()
@@ -70,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--daemon", type=_daemon_url, default="http://127.0.0.1:8866", metavar="URL", help="ws-subprocess; %(default)s"
     )
-    parser.add_argument("--database", type=Path, metavar="FILE", help=f"SQLite; {default_database()}")
+    parser.add_argument("--database", type=Path, default=default_database(), metavar="FILE", help="SQLite; %(default)s")
     parser.add_argument("command", nargs="*", metavar="COMMAND", help="after --: the only program, for everybody")
     return parser
 
@@ -120,6 +122,8 @@ def _serve(app: Starlette, listener: socket.socket, origin: str) -> int:
         access_log=False,
         # /ws-controller trusts the address of the peer, so nobody may claim another one in a header.
         proxy_headers=False,
+        # Longer than the daemon keeps an idle connection, so that it never asks on one that is just being closed.
+        timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=SHUTDOWN_TIMEOUT_S,
     )
     try:

@@ -94,7 +94,8 @@ class Controller:
         visitor = await self._visitor(request)
         if visitor is None:
             raise HTTPException(401, "Your login has ended. Log in again.")
-        return JSONResponse({"token": await self._new_token(visitor, request.path_params["program"])})
+        program = visitor.program(request.path_params["program"])
+        return JSONResponse({"token": await self._new_token(visitor, program)})
 
     # For people.
 
@@ -111,7 +112,7 @@ class Controller:
         if visitor is None:
             return RedirectResponse("/login", 303)
         program = visitor.program(request.path_params["program"])
-        token = await self._new_token(visitor, program.id)
+        token = await self._new_token(visitor, program)
         page = pages.terminal_page(visitor.name, program, self._daemon, token)
         return HTMLResponse(page, headers={"Content-Security-Policy": terminal_policy(self._daemon)})
 
@@ -152,8 +153,7 @@ class Controller:
         name = await self._stored(self._database.session_user, request.cookies.get(COOKIE, ""))
         return None if name is None else Visitor(name, programs_of(name))
 
-    async def _new_token(self, visitor: Visitor, program_id: str) -> str:
-        program = visitor.program(program_id)
+    async def _new_token(self, visitor: Visitor, program: Program) -> str:
         grant = program.grant()
         if grant is None:
             raise HTTPException(404, f"{program.name} is not on this machine any more.")

@@ -70,7 +70,7 @@ async def _run(pages: Address, daemon: Address) -> int:
         "controller": ["example_controller", "--listen", str(pages), "--daemon", f"http://{daemon}"],
         "daemon": ["ws_subprocess", "serve", "--listen", str(daemon), *daemon_options(origin)],
     }
-    commands["daemon"] += ["--drain-timeout", str(DRAIN_TIMEOUT_S)]
+    commands["daemon"] += ["--drain-timeout", str(DRAIN_TIMEOUT_S), "--log-format", "console"]
     news = News()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(number, news.put_nowait, Stop())

@@ -13,6 +13,18 @@ const HERE = path.dirname(fileURLToPath(import.meta.url));
 const VENDOR = path.join(HERE, "vendor");
 const MODULES = ["xterm", "addon-clipboard", "addon-fit", "addon-search", "addon-unicode-graphemes", "addon-web-links", "addon-webgl"];
 
+/**
+ * xterm.js writes its rules into <style> elements, and the colours of single cells into style attributes. A Content-Security-Policy
+ * without 'unsafe-inline' blocks both, but neither constructed style sheets (terminal/adopted-style.js) nor the CSSOM. So these
+ * places are changed on the way. `places` is how many there are in the pinned version; any other number stops the build.
+ */
+const EDITS = {
+  xterm: [
+    { find: /\.createElement\("style"\)/g, put: '.createElement("ws-terminal-style")', places: 3 },
+    { find: /(\w+)\.setAttribute\("style",`\$\{\1\.getAttribute\("style"\)\|\|""\}\$\{(\w+)\};`\)/g, put: "$1.style.cssText+=`${$2};`", places: 1 },
+  ],
+};
+
 async function readPackageFile(...parts) {
   try {
     return await readFile(path.join(HERE, "node_modules", ...parts), "utf8");
@@ -30,6 +42,14 @@ async function readModule(name) {
   return text.replace(/\n\/\/# sourceMappingURL=\S*\s*$/, "\n");
 }
 
+function edit(name, text) {
+  return (EDITS[name] ?? []).reduce((edited, { find, put, places }) => {
+    const found = edited.match(find)?.length ?? 0;
+    if (found !== places) throw new Error(`${name}.mjs has ${found} places like ${find}, not ${places}: look at them and adapt EDITS`);
+    return edited.replace(find, put);
+  }, text);
+}
+
 /** xterm.css as a module: an adopted style sheet needs no leave from a page's style-src. */
 async function readStyleModule() {
   const css = await readPackageFile("@xterm", "xterm", "css", "xterm.css");
@@ -39,7 +59,7 @@ async function readStyleModule() {
 async function vendoredFiles() {
   const files = new Map([["xterm-css.mjs", await readStyleModule()]]);
   for (const name of MODULES) {
-    files.set(`${name}.mjs`, await readModule(name));
+    files.set(`${name}.mjs`, edit(name, await readModule(name)));
     files.set(`${name}.LICENSE.txt`, await readPackageFile("@xterm", name, "LICENSE"));
   }
   // Built into addon-clipboard.mjs.

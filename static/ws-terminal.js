@@ -25,17 +25,17 @@
  * Events (they bubble and leave the shadow root)
  *   ws-terminal-state     detail: {state, title, heading, text, ...} - heading and text are words for a person
  *   ws-terminal-settings  the person chose: detail {theme, fontSize, screenReader}
- * Keys: see terminal/shortcuts.js. Ctrl+Shift+Enter leaves the terminal by keyboard.
+ * Keys: see terminal/keys.js. Ctrl+Shift+Enter leaves the terminal by keyboard.
  */
 
 import { Connection } from "./terminal/connection.js";
 import { build } from "./terminal/dom.js";
 import { KeyBar } from "./terminal/key-bar.js";
+import { shortcutOf } from "./terminal/keys.js";
 import { Leave } from "./terminal/leave.js";
 import { OutcomePanel, Question } from "./terminal/panels.js";
 import { PipeLine } from "./terminal/pipe-line.js";
 import { SearchBox } from "./terminal/search-box.js";
-import { shortcutOf } from "./terminal/shortcuts.js";
 import { STYLE_SHEETS } from "./terminal/style.js";
 import { TerminalView } from "./terminal/terminal-view.js";
 import { THEMES, resolveTheme } from "./terminal/themes.js";
@@ -162,7 +162,7 @@ export class WsTerminal extends HTMLElement {
 
   #build() {
     const screen = build("div", { className: "screen" });
-    const view = new TerminalView(this.shadowRoot, screen, this.#viewHandlers());
+    const view = new TerminalView(screen, this.#viewHandlers());
     const search = new SearchBox(view, () => this.#themeName());
     const bar = new ToolBar(this.#actions());
     const keys = new KeyBar(view);
@@ -341,6 +341,7 @@ export class WsTerminal extends HTMLElement {
 
   #finish(outcome) {
     const words = describeOutcome(outcome, location.origin);
+    this.#parts.view.hideCursor();
     this.#parts.outcome.show(words);
     this.#parts.question.hide();
     this.#setState({ title: this.#detail.title, ...outcome, heading: words.heading, text: words.text });

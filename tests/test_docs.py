@@ -24,7 +24,11 @@ def test_a_table_in_the_documents_is_the_one_the_code_makes(name: str) -> None:
 
 def test_every_flag_of_serve_is_a_setting() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "ws_subprocess", "serve", "--help"], capture_output=True, text=True, timeout=20, check=True
+        [sys.executable, "-m", "ws_subprocess", "serve", "--help"],
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=True,
     )
 
     flags = set(re.findall(r"^ +(?:-\w, )?(--[a-z-]+)", done.stdout, re.MULTILINE))

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 
 from starlette.applications import Starlette
 from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute, request_response
@@ -128,7 +129,7 @@ class App:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """What `ws-subprocess run` runs: an absolute path, its arguments, and how it is shown."""
+    """What `ws-subprocess run` runs: an absolute path, its arguments, and how it is shown (`title` "": by its name)."""
 
     path: str
     args: tuple[str, ...]
@@ -160,7 +161,7 @@ def create_run_app(
         command=command.path,
         args=command.args,
         cwd=command.cwd,
-        title=command.title,
+        title=command.title or PurePosixPath(command.path).name,
         read_only=not command.is_writable,
     )
     app = App(settings, OneCommand(token, grant), True, child_nofile)

@@ -22,11 +22,13 @@ import { Acknowledgements } from "./acknowledgements.js";
 import { ProtocolError, decodeServer, encodeClient, offeredSubprotocols } from "../native-v1.js";
 import { askWhyRefused } from "./refusal.js";
 
-/** Milliseconds. The daemon gives its controller 5 s by default, and then starts the command. */
-const HELLO_TIMEOUT_MS = 20_000;
-const CLOSE_TIMEOUT_MS = 10_000;
-/** A silent line gets a ping per interval; after `SILENT_INTERVALS_MAX` of them without any answer it is lost. */
-const PING_INTERVAL_MS = 20_000;
+const DEADLINES = Object.freeze({
+  /** The daemon gives its controller 5 s by default, and then starts the command. */
+  helloMs: 20_000,
+  closeMs: 10_000,
+  /** A silent line gets a ping per interval; after `SILENT_INTERVALS_MAX` of them without any answer it is lost. */
+  pingMs: 20_000,
+});
 const SILENT_INTERVALS_MAX = 3;
 /** At most one resize per interval, and always the last one: dragging a window makes dozens. */
 const RESIZE_INTERVAL_MS = 50;
@@ -41,7 +43,7 @@ export class Connection {
   #token;
   #base;
   #listener;
-  #fetch;
+  #deadlines;
   #socket;
   #acknowledgements;
   #state = "connecting";
@@ -63,14 +65,14 @@ export class Connection {
    * @param {{rows: number, cols: number}} options.size the terminal's first size
    * @param {object} options.listener
    * @param {typeof WebSocket} [options.WebSocket] the page's own unless given
-   * @param {typeof fetch} [options.fetch] the page's own unless given
+   * @param {Partial<typeof DEADLINES>} [options.deadlines] shorter ones, for tests
    */
-  constructor({ base, token, size, listener, WebSocket = globalThis.WebSocket, fetch = globalThis.fetch }) {
+  constructor({ base, token, size, listener, WebSocket = globalThis.WebSocket, deadlines = {} }) {
     this.#base = base;
     this.#token = token;
     this.#size = size;
     this.#listener = listener;
-    this.#fetch = fetch;
+    this.#deadlines = { ...DEADLINES, ...deadlines };
     this.#acknowledgements = new Acknowledgements((offset) => this.#send({ type: "ack", offset }));
     this.#socket = new WebSocket(websocketUrl(base, size), offeredSubprotocols(token));
     this.#socket.binaryType = "arraybuffer";
@@ -78,7 +80,7 @@ export class Connection {
     this.#socket.onclose = ({ code }) => this.#closed(code);
     // What went wrong stands in the close event that follows; a browser tells a script no more than that.
     this.#socket.onerror = () => {};
-    this.#setDeadline(HELLO_TIMEOUT_MS, "the server did not start the command in time");
+    this.#setDeadline(this.#deadlines.helloMs, "the server did not start the command in time");
   }
 
   /** connecting, running, ended, refused or lost. */
@@ -167,7 +169,7 @@ export class Connection {
     this.#sizeSent = { rows: hello.rows, cols: hello.cols };
     this.#acknowledgements.startAt(hello.offset);
     this.#setDeadline(undefined);
-    this.#timers.ping = setInterval(() => this.#ping(), PING_INTERVAL_MS);
+    this.#timers.ping = setInterval(() => this.#ping(), this.#deadlines.pingMs);
     this.#listener.opened(hello);
     this.#sendSize();
   }
@@ -181,7 +183,7 @@ export class Connection {
 
   #exited(exit) {
     this.#exit = exit;
-    this.#setDeadline(CLOSE_TIMEOUT_MS, "the server did not close the connection");
+    this.#setDeadline(this.#deadlines.closeMs, "the server did not close the connection");
     this.#end({
       state: "ended",
       exitCode: exit.code,
@@ -198,7 +200,7 @@ export class Connection {
     if (this.#state === "running") return this.#end({ state: "lost", closeCode, ...this.#lastError });
     if (this.#state !== "connecting") return undefined;
     this.#setDeadline(undefined);
-    const answer = await askWhyRefused(this.#base, this.#token, this.#fetch);
+    const answer = await askWhyRefused(this.#base, this.#token);
     // `close` may have been called meanwhile.
     if (this.#state === "connecting") this.#end({ state: "refused", ...answer });
     return undefined;

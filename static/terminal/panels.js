@@ -6,19 +6,22 @@ import { build, buildButton } from "./dom.js";
 export class OutcomePanel {
   #heading = build("h2");
   #text = build("p");
+  #again;
 
   /** @param {() => void} startAgain */
   constructor(startAgain) {
+    this.#again = build("button", { type: "button", className: "primary", onclick: startAgain });
     this.element = build(
       "section",
       { className: "outcome", hidden: true, role: "alert", part: "outcome" },
       build("div", { className: "words" }, this.#heading, this.#text),
-      build("button", { type: "button", className: "primary", textContent: "Start again", onclick: startAgain }),
+      this.#again,
     );
   }
 
-  /** @param {{heading: string, text: string, isGood: boolean}} words */
-  show({ heading, text, isGood }) {
+  /** @param {{heading: string, text: string, again: string, isGood: boolean}} words */
+  show({ heading, text, again, isGood }) {
+    this.#again.textContent = again;
     this.#heading.textContent = heading;
     this.#text.textContent = text;
     this.element.classList.toggle("good", isGood);

@@ -11,11 +11,10 @@ const UPGRADE_REQUIRED = 426;
 /**
  * @param {URL} base where the daemon is
  * @param {string} token the token that was refused
- * @param {typeof fetch} fetch
  * @returns {Promise<{reachable: boolean, problem: Problem | null}>} `problem` is null when the daemon knows of no
  *   refusal; `reachable` is false when it did not answer, or not to this page
  */
-export async function askWhyRefused(base, token, fetch) {
+export async function askWhyRefused(base, token) {
   try {
     const response = await fetch(new URL("ws", base), {
       headers: { Accept: "application/problem+json", Authorization: `Bearer ${headerText(token)}` },

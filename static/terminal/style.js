@@ -13,6 +13,7 @@ const CSS = `
 }
 :host([hidden]) { display: none; }
 [hidden] { display: none !important; }
+.frame, .frame > *, .stage > *, .search > * { box-sizing: border-box; }
 
 .frame {
   container-type: inline-size;

@@ -14,7 +14,8 @@ import { WebglAddon } from "../vendor/addon-webgl.mjs";
 import { Terminal } from "../vendor/xterm.mjs";
 
 import { SIZE_MAX } from "../native-v1.js";
-import { documentWithAdoptedStyles, withAdoptedStyles } from "./adopted-styles.js";
+import "./adopted-style.js";
+import { controlCharacter } from "./keys.js";
 import { CONTRAST_MIN, THEMES } from "./themes.js";
 
 const FONT_FAMILY =
@@ -27,7 +28,6 @@ const FONT_TIMEOUT_MS = 3000;
 export class TerminalView {
   #terminal;
   #container;
-  #documentWithStyles;
   #fit = new FitAddon();
   #search = new SearchAddon();
   #watchers = [];
@@ -35,7 +35,6 @@ export class TerminalView {
   #isCtrlSticky = false;
 
   /**
-   * @param {ShadowRoot} root
    * @param {HTMLElement} container the box to fill
    * @param {object} handlers
    * @param {(text: string) => void} handlers.typed what the person typed or pasted, or what the terminal answers to a query
@@ -47,15 +46,15 @@ export class TerminalView {
    * @param {(uri: string | null) => void} handlers.linkHovered
    * @param {() => void} handlers.ctrlUsed the sticky Ctrl has been applied to a key
    */
-  constructor(root, container, handlers) {
+  constructor(container, handlers) {
     this.#container = container;
-    this.#documentWithStyles = documentWithAdoptedStyles(root);
     this.#terminal = new Terminal({
       allowProposedApi: true,
       cursorBlink: !matchMedia("(prefers-reduced-motion: reduce)").matches,
       disableStdin: true,
-      documentOverride: this.#documentWithStyles,
       fontFamily: FONT_FAMILY,
+      // With less, common fonts on Linux lose their underscores.
+      lineHeight: 1.1,
       linkHandler: linkHandler(handlers),
       minimumContrastRatio: CONTRAST_MIN,
       rescaleOverlappingGlyphs: true,
@@ -110,6 +109,11 @@ export class TerminalView {
   /** Whether typing has any effect; otherwise the terminal neither takes keys nor answers queries. */
   set acceptsInput(accepts) {
     this.#terminal.options.disableStdin = !accepts;
+  }
+
+  /** For a terminal that nothing writes to any more; `reset` brings it back. */
+  hideCursor() {
+    this.#terminal.write("\x1b[?25l");
   }
 
   /** Types for the person: goes the same way as a key. */
@@ -198,7 +202,7 @@ export class TerminalView {
 
   async #open() {
     await Promise.all([fontsLoaded(this.#terminal.options.fontSize), hasSize(this.#container)]);
-    withAdoptedStyles(this.#documentWithStyles, () => this.#terminal.open(this.#container));
+    this.#terminal.open(this.#container);
     this.#drawWithWebgl();
     this.fit();
     this.#watchSize();
@@ -235,14 +239,6 @@ export class TerminalView {
     handlers.ctrlUsed();
     return controlCharacter(text);
   }
-}
-
-/** What Ctrl makes of a key: Ctrl-A is 1, Ctrl-[ is 27, Ctrl-? is 127; keys without a control character stay. */
-export function controlCharacter(key) {
-  if (key === "?") return "\x7f";
-  if (key === " ") return "\0";
-  const code = key.toUpperCase().charCodeAt(0);
-  return code >= 0x40 && code <= 0x5f ? String.fromCharCode(code & 0x1f) : key;
 }
 
 function clipboardOf({ copyWanted }) {

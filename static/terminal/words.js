@@ -46,26 +46,26 @@ const SIGNALS = {
 /**
  * @param {import("./connection.js").Outcome} outcome
  * @param {string} pageOrigin the page's own origin, for those who must allow it
- * @returns {{heading: string, text: string, isGood: boolean}} `isGood`: the command succeeded
+ * @returns {{heading: string, text: string, again: string, isGood: boolean}} `again`: what the button says; `isGood`: the command
+ *   succeeded
  */
 export function describeOutcome(outcome, pageOrigin) {
   switch (outcome.state) {
     case "ended":
-      return describeEnd(outcome);
+      return { ...describeEnd(outcome), again: "Start again", isGood: outcome.exitCode === 0 };
     case "refused":
-      return describeRefusal(outcome, pageOrigin);
+      return { ...describeRefusal(outcome, pageOrigin), again: "Try again", isGood: false };
     default:
-      return describeLoss(outcome);
+      return { ...describeLoss(outcome), again: "Start again", isGood: false };
   }
 }
 
 function describeEnd({ exitCode, signal, durationS, missing, code }) {
-  const isGood = exitCode === 0;
   const sentences = [`It ran for ${describeDuration(durationS)}.`];
   if (signal !== null && SIGNALS[signal]) sentences.unshift(`That means ${SIGNALS[signal]}.`);
   if (Object.hasOwn(ENDINGS, code)) sentences.unshift(ENDINGS[code]);
   if (missing !== 0) sentences.push(`${missing} bytes of its output are missing.`);
-  return { heading: describeExit(exitCode, signal), text: sentences.join(" "), isGood };
+  return { heading: describeExit(exitCode, signal), text: sentences.join(" ") };
 }
 
 function describeExit(exitCode, signal) {
@@ -79,22 +79,21 @@ function describeRefusal({ problem, reachable }, pageOrigin) {
     const known = problem.code.startsWith("controller_") ? CONTROLLER_ERROR : "";
     const advice = Object.hasOwn(REFUSALS, problem.code) ? REFUSALS[problem.code] : known;
     const text = [advice, problem.detail].filter((part) => part !== "").join(" ");
-    return { heading: problem.title || `The server answered ${problem.status}`, text, isGood: false };
+    return { heading: problem.title || `The server answered ${problem.status}`, text };
   }
   if (reachable) {
-    return { heading: "The terminal did not open", text: "The server is there, but the connection failed on the way. A proxy in between may not let websockets through.", isGood: false };
+    return { heading: "The terminal did not open", text: "The server is there, but the connection failed on the way. A proxy in between may not let websockets through." };
   }
   return {
     heading: "The server cannot be reached",
     text: `Either it is not running, or the network is down, or it does not accept pages of ${pageOrigin} (its setting allow_origins).`,
-    isGood: false,
   };
 }
 
 function describeLoss({ code, message, closeCode }) {
   const reason = Object.hasOwn(ENDINGS, code) ? ENDINGS[code] : message && `The last word was: ${message}.`;
   const tail = "What the command does now cannot be seen from here.";
-  return { heading: "The connection was lost", text: [reason || `No reason was given (close code ${closeCode}).`, tail].join(" "), isGood: false };
+  return { heading: "The connection was lost", text: [reason || `No reason was given (close code ${closeCode}).`, tail].join(" ") };
 }
 
 /** A duration for a person: "0.4 seconds", "12 seconds", "3 min 5 s", "2 h 10 min". */

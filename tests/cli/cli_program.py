@@ -1,9 +1,14 @@
 """Runs the real program as a person would, with nothing of ours in its environment unless a test puts it there."""
 
+import asyncio
+import contextlib
 import os
 import subprocess
 import sys
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
+
+import httpx
 
 DEADLINE_S = 20
 PROGRAM = [sys.executable, "-m", "ws_subprocess"]
@@ -37,3 +42,49 @@ def run_program(*args: str, cwd: str | None = None, **variables: str) -> Result:
         check=False,
     )
     return Result(done.returncode, done.stdout, done.stderr)
+
+
+class Daemon:
+    """The program while it serves."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self.process = process
+
+    async def read_line(self) -> str:
+        """Return the next line of stdout, empty when there is none any more."""
+        assert self.process.stdout is not None
+        return (await asyncio.wait_for(self.process.stdout.readline(), DEADLINE_S)).decode().rstrip("\n")
+
+    async def end(self, *signals: int) -> Result:
+        """Send `signals`, wait for the end, and return what was not read yet."""
+        for number in signals:
+            self.process.send_signal(number)
+        stdout, stderr = await asyncio.wait_for(self.process.communicate(), DEADLINE_S)
+        assert self.process.returncode is not None
+        return Result(self.process.returncode, stdout.decode(), stderr.decode())
+
+
+@contextlib.asynccontextmanager
+async def start_program(*args: str, prefix: tuple[str, ...] = (), **variables: str) -> AsyncIterator[Daemon]:
+    """Start `ws-subprocess ARGS`, behind `prefix` if given; it is gone at the end of the block."""
+    process = await asyncio.create_subprocess_exec(
+        *prefix,
+        *PROGRAM,
+        *args,
+        env=clean_environ(**variables),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    try:
+        yield Daemon(process)
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await asyncio.wait_for(process.communicate(), DEADLINE_S)
+
+
+async def get_status(url: str) -> int:
+    """Return the status that a GET of `url` is answered with."""
+    async with httpx.AsyncClient(trust_env=False) as client:
+        return (await client.get(url, timeout=DEADLINE_S)).status_code

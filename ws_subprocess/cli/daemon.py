@@ -21,6 +21,8 @@ from ws_subprocess.telemetry import configure_logging
 
 log = logging.getLogger(__name__)
 
+CANNOT_START = 1
+
 
 def prepare(settings: Settings, warnings: Sequence[str] = ()) -> int:
     """Set up logging, make room for the sessions or exit with status 2, and log what a person should know.
@@ -33,13 +35,13 @@ def prepare(settings: Settings, warnings: Sequence[str] = ()) -> int:
     if problems := make_room(settings.max_sessions):
         exit_with(problems)
     for warning in warnings:
-        log.warning("settings: %s", warning)
+        log.warning("unknown environment variable", extra={"detail": warning})
     if os.geteuid() == 0:
         log.warning("running as root: every command that is approved runs as root too")
     return child_nofile
 
 
-def server_settings(settings: Settings) -> ServerSettings:
+def _server_settings(settings: Settings) -> ServerSettings:
     """Return the server's own section of the settings."""
     return ServerSettings(
         addresses=tuple(map(parse_listen, settings.listen)),
@@ -54,3 +56,22 @@ def server_settings(settings: Settings) -> ServerSettings:
         compression=settings.compression,
         max_message_bytes=settings.max_message_bytes,
     )
+
+
+def serve_app(app: App, settings: Settings, announce: Callable[[list[str]], None]) -> int:
+    """Serve until a signal or the application ends it, and return the exit status.
+
+    Args:
+        announce: Called once with the addresses that can be opened now, the base path included.
+    """
+
+    def on_ready(urls: list[str]) -> None:
+        addresses = [url if url.startswith("unix:") else url + settings.base_path for url in urls]
+        log.info("listening", extra={"addresses": " ".join(addresses)})
+        announce(addresses)
+
+    try:
+        return run_server(app, _server_settings(settings), app, on_ready)
+    except StartError as exc:
+        click.echo(f"ws-subprocess: {exc}", err=True)
+        return CANNOT_START

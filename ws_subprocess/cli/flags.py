@@ -13,10 +13,11 @@ import click
 from ws_subprocess.config.kinds import Many, Switch
 from ws_subprocess.config.load import CONFIG_VARIABLE
 from ws_subprocess.config.problems import Problem
-from ws_subprocess.config.settings import SETTINGS, Setting
+from ws_subprocess.config.settings import SETTINGS, Setting, Settings
 
 CONTEXT_SETTINGS = {"help_option_names": ["-h", "--help", "-help"], "max_content_width": 120}
 USAGE_ERROR = 2
+DEFAULTS = Settings()
 
 
 class LongOption(click.Option):
@@ -39,9 +40,9 @@ def config_option() -> click.Option:
     return LongOption("--config", "config_path", metavar="FILE", help=f"Settings file (TOML); else ${CONFIG_VARIABLE}")
 
 
-def setting_options(keys: Iterable[str] = SETTINGS, **defaults: str) -> list[click.Option]:
-    """Return the options of the settings `keys`; `defaults` says by key what help shows instead of the default."""
-    return [_option(SETTINGS[key], defaults.get(key)) for key in keys]
+def setting_options(keys: Iterable[str] = SETTINGS, defaults: Settings = DEFAULTS) -> list[click.Option]:
+    """Return the options of the settings `keys`; `defaults` is what help says that they are by default."""
+    return [_option(SETTINGS[key], getattr(defaults, key)) for key in keys]
 
 
 def given_flags(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -56,8 +57,8 @@ def exit_with(problems: Iterable[Problem]) -> NoReturn:
     sys.exit(USAGE_ERROR)
 
 
-def _option(setting: Setting, shown_default: str | None) -> click.Option:
-    default = shown_default or setting.kind.show(setting.default) or "none"
+def _option(setting: Setting, default_value: Any) -> click.Option:
+    default = setting.kind.show(default_value) or "none"
     text = f"{setting.meaning[0].upper()}{setting.meaning[1:]}"
     if isinstance(setting.kind, Switch):
         names = f"{setting.flag}/--no-{setting.flag.removeprefix('--')}"

@@ -4,17 +4,17 @@ Laws: only its own command line counts, neither a settings file nor the environm
 a person reads it; whoever has no token gets nothing; stdout has the address and nothing else.
 """
 
+import os
 import secrets
 import signal
 import sys
-import webbrowser
-from collections.abc import Sequence
+import tempfile
 from dataclasses import dataclass, replace
 from typing import Any
 
 import click
 
-from ws_subprocess.cli.command import find_command
+from ws_subprocess.cli.command import CommandError, find_command
 from ws_subprocess.cli.flags import CONTEXT_SETTINGS, LongOption, exit_with, given_flags, setting_options
 from ws_subprocess.cli.limits import sessions_possible
 from ws_subprocess.config.load import load
@@ -39,6 +39,8 @@ RUN_SETTINGS = (
 )
 LISTEN = "127.0.0.1:0"
 LOG_LEVEL = "warning"
+DRAIN_TIMEOUT_S = 1.0
+DEFAULTS = Settings(listen=(LISTEN,), log_level=LOG_LEVEL, drain_timeout_s=DRAIN_TIMEOUT_S)
 TOKEN_BYTES = 32
 # Added by shells to the number of the signal that killed a command.
 SIGNAL_BASE = 128
@@ -72,9 +74,11 @@ OPTIONS = [
         "max_clients",
         type=click.IntRange(1, 100_000),
         metavar="N",
-        help="Sessions at a time, each with a process of its own  [default: 1 with --once, else as many as there is room for]",
+        help="Sessions at a time, each with its own process  [default: 1 with --once, else what there is room for]",
     ),
-    LongOption("--title", "title", default="", callback=_check_title, help="Title of the page  [default: COMMAND]"),
+    LongOption(
+        "--title", "title", default="", callback=_check_title, help="Title of the page  [default: COMMAND's name]"
+    ),
     LongOption(
         "--cwd",
         "cwd",
@@ -83,7 +87,7 @@ OPTIONS = [
         metavar="DIR",
         help="Directory that COMMAND runs in, and is looked for in if it has a slash  [default: this one]",
     ),
-    *setting_options(RUN_SETTINGS, listen=LISTEN, log_level=LOG_LEVEL),
+    *setting_options(RUN_SETTINGS, defaults=DEFAULTS),
     click.Argument(["command"], nargs=-1, required=True, metavar="-- COMMAND [ARGS]..."),
 ]
 
@@ -92,17 +96,21 @@ OPTIONS = [
 def run(command: tuple[str, ...], **values: Any) -> None:
     """Serve one command on this machine and print the page's address, with a random token.
 
-    Each client gets a process of its own. With --once the exit status is the command's, 128 and the signal's number when
-    a signal killed it; 127 says that COMMAND was not found, 126 that it cannot be executed. Reads no settings file and
-    no environment.
+    Each client gets a process of its own. With --once the exit status is the command's, or 128 and the number of the
+    signal that killed it. Status 127 says that COMMAND was not found, 126 that it cannot be executed. Reads no settings
+    file and no environment.
     """
     flags = given_flags(values)
     options = RunOptions(**{key: value for key, value in values.items() if key not in RUN_SETTINGS})
     try:
-        loaded = load(flags, environ={}, defaults=Settings(listen=(LISTEN,), log_level=LOG_LEVEL))
+        loaded = load(flags, environ={}, defaults=DEFAULTS)
     except ConfigError as exc:
         exit_with(exc.problems)
-    path = find_command(command[0], options.cwd)
+    try:
+        path = find_command(command[0], options.cwd)
+    except CommandError as exc:
+        click.echo(f"ws-subprocess: {exc}", err=True)
+        sys.exit(exc.status)
     sys.exit(_serve(loaded.settings, options, path, command[1:]))
 
 
@@ -110,6 +118,7 @@ def _serve(settings: Settings, options: RunOptions, path: str, args: tuple[str, 
     """Serve the command until it is enough; return the exit status."""
     # Not at the top: `--help` must not wait for the server's packages.
     from ws_subprocess.app import Command, create_run_app
+    from ws_subprocess.cli.browser import open_in_browser
     from ws_subprocess.cli.daemon import prepare, serve_app
 
     settings = replace(settings, max_sessions=_max_sessions(settings, options))
@@ -117,21 +126,24 @@ def _serve(settings: Settings, options: RunOptions, path: str, args: tuple[str, 
     ended: list[ExitStatus] = []
 
     def on_session_end(status: ExitStatus) -> None:
+        if not options.once:
+            return
         ended.append(status)
-        if options.once:
-            # The same way out as for everybody who stops the daemon: what is still to be sent is sent.
+        # The way out of who stops the daemon by hand: what is still to be sent is sent. Twice would mean "at once".
+        if not app.registry.is_draining:
             signal.raise_signal(signal.SIGTERM)
 
-    def announce(urls: Sequence[str]) -> None:
+    def announce(urls: list[str]) -> None:
         address = f"{urls[0]}/#token={token}"
         click.echo(address)
         if options.open_browser:
-            webbrowser.open(address)
+            open_in_browser(address, folder)
 
-    command = Command(path, args, options.cwd, options.title, options.is_writable)
+    command = Command(path, args, options.cwd, options.title or os.path.basename(path), options.is_writable)
     app = create_run_app(settings, command, token, on_session_end, prepare(settings))
-    status = serve_app(app, settings, announce)
-    return _exit_status(ended[0]) if options.once and ended else status
+    with tempfile.TemporaryDirectory(prefix="ws-subprocess-") as folder:
+        status = serve_app(app, settings, announce)
+    return _exit_status(ended[0]) if ended else status
 
 
 def _max_sessions(settings: Settings, options: RunOptions) -> int:

@@ -47,7 +47,8 @@ class DirectLink:
 
     def __init__(self, channel: DirectChannel) -> None:
         self._channel = channel
-        self._done = asyncio.Event()
+        # A future, not an event: an event holds a deque, and every idle session would pay for it.
+        self._done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._bridge: Bridge | None = None
         self._early: list[Message] = []
         self._is_writable = True
@@ -61,7 +62,7 @@ class DirectLink:
             bridge.receive(message)
         self._channel.start(self._on_message, self._on_writable)
         self.wake()
-        await self._done.wait()
+        await self._done
 
     async def take(self, message: Message) -> None:
         """Keep a message that came before `run`; all later ones come by the channel."""
@@ -83,11 +84,12 @@ class DirectLink:
             self._is_paused = bridge.is_input_full
             (self._channel.pause if self._is_paused else self._channel.resume)()
         if bridge.close is not None and self._is_writable:
-            self._done.set()
+            self.stop()
 
     def stop(self) -> None:
-        """End `run`: the client has gone."""
-        self._done.set()
+        """End `run`: all is said, or the client has gone."""
+        if not self._done.done():
+            self._done.set_result(None)
 
     def _on_message(self, message: Message) -> None:
         if self._bridge is not None:

@@ -89,7 +89,7 @@ class _Conversation:
         self._receive = receive
         self._send = send
         self._launching: asyncio.Timeout | None = None
-        self._left = asyncio.Event()
+        self._has_left = False
         channel = find_channel(scope)
         self._link = QueuedLink(send) if channel is None else DirectLink(channel)
 
@@ -121,14 +121,14 @@ class _Conversation:
             self._launching = None
 
     async def _converse(self, session: Session, dialect: Dialect) -> None:
-        if self._left.is_set():
+        if self._has_left:
             return
         bridge = Bridge(session, dialect, self._metrics, self._link.wake)
         session.start()
         try:
             await self._send({"type": "websocket.accept", "subprotocol": dialect.subprotocol})
             await self._link.run(bridge)
-            if not self._left.is_set() and bridge.close is not None:
+            if not self._has_left and bridge.close is not None:
                 await self._send({"type": "websocket.close", "code": bridge.close.code, "reason": bridge.close.reason})
         except OSError:
             # The server's word for a client that has gone while we were sending.
@@ -143,7 +143,7 @@ class _Conversation:
                 text = event.get("text")
                 await self._link.take(event["bytes"] if text is None else text)
             elif event["type"] == "websocket.disconnect":
-                self._left.set()
+                self._has_left = True
                 self._link.stop()
                 if self._launching is not None:
                     self._launching.reschedule(0)

@@ -1,1 +1,1 @@
-"""Serving: listening sockets, HTTP and websocket connections, signals and drain. The only home of uvicorn and websockets."""
+"""Serving: sockets, HTTP and websocket connections, signals and drain. The only home of uvicorn and websockets."""

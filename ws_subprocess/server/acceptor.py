@@ -1,7 +1,7 @@
 """Accepts connections, and goes on accepting after the process ran out of descriptors.
 
-The event loops do this too, but differently: asyncio's stops for a second and says so; uvloop's closes the listening socket for
-good and says nothing. So this accepts by itself on both.
+The event loops do this too, but differently: asyncio's pauses for a second and says so; uvloop's closes the listening
+socket for good and says nothing. So this accepts by itself on both.
 """
 
 import asyncio
@@ -79,6 +79,8 @@ class Acceptor:
 
     def _wait(self, exc: OSError) -> None:
         """Look away: the socket stays readable, and asking again at once would only burn time."""
-        log.warning("cannot accept connections; raise the limit of open files (LimitNOFILE=)", extra={"reason": exc.strerror})
+        log.warning(
+            "cannot accept connections; raise the limit of open files (LimitNOFILE=)", extra={"reason": exc.strerror}
+        )
         self._loop.remove_reader(self._sock)
         self._pause = self._loop.call_later(_PAUSE_S, self._loop.add_reader, self._sock, self._on_readable)

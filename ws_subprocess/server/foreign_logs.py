@@ -10,7 +10,11 @@ _LOGGERS = ("uvicorn", "uvicorn.error", "uvicorn.access", "uvicorn.asgi", "webso
 _QUERY = re.compile(r"\?[^\s\"']+")
 # Said of every client that sends rubbish: nothing a person could act on.
 _NOISE = frozenset(
-    ("Invalid HTTP request received.", "Unsupported upgrade request.", "ASGI callable returned without completing handshake.")
+    (
+        "Invalid HTTP request received.",
+        "Unsupported upgrade request.",
+        "ASGI callable returned without completing handshake.",
+    )
 )
 
 

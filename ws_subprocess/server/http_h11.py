@@ -55,7 +55,7 @@ class H11Connection(H11Protocol):
     def __init__(self, settings: ServerSettings, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._settings = settings
-        self.conn = _CheckedConnection(h11.SERVER, MAX_HEAD_BYTES)
+        self.conn: _CheckedConnection = _CheckedConnection(h11.SERVER, MAX_HEAD_BYTES)
         self._deadline = HeadDeadline(settings.handshake_timeout_s, self.abort)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]

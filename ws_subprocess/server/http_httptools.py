@@ -120,7 +120,7 @@ class HttpToolsConnection(HttpToolsProtocol):
         else:
             upgrade(self, self._settings, self.url, rest)
             # Parser and protocol hold each other; a websocket lives long and needs neither.
-            self.parser = None
+            self.parser = None  # type: ignore[assignment] # as uvicorn does when a connection is lost
 
     def _refuse(self, refusal: Refusal) -> None:
         if self._may_write():

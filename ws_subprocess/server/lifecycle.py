@@ -1,8 +1,8 @@
 """From the first listening socket to the exit status.
 
 Laws:
-    The first SIGTERM or SIGINT lets sessions end; listening goes on so that new clients hear 503 and not a refused connection.
-    The second one ends everything at once. Neither leaves a session, a socket file or a wrong exit status behind.
+    The first SIGTERM or SIGINT lets sessions end; listening goes on, so that new clients hear 503 and not silence. The
+    second one ends everything at once. Neither leaves a session, a socket file or a wrong exit status behind.
 """
 
 import asyncio
@@ -12,9 +12,8 @@ import importlib.util
 import logging
 import signal
 import socket
-import ssl
 import threading
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, Protocol
 
 from uvicorn.config import Config
@@ -42,6 +41,7 @@ _END_TIMEOUT_S = 15.0
 _CLOSE_TIMEOUT_S = 5.0
 _CANCEL_TIMEOUT_S = 1.0
 _CLOCK_TICK_S = 1.0
+_IDLE_POLL_S = 0.01
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -92,18 +92,12 @@ async def serve(
     application: Application, settings: ServerSettings, lifecycle: Lifecycle, on_ready: Callable[[list[str]], None]
 ) -> int:
     """Serve on the running loop until a signal ends it (see `run`)."""
-    quiet_foreign_logs()
-    tls = build_context(settings.tls_cert, settings.tls_key) if settings.tls_cert else None
-    if settings.trusted_proxies:
-        application = TrustedProxies(application, settings.trusted_proxies)
-    listeners = open_listeners(settings.addresses, settings.unix_mode)
+    server = DrainingServer(application, settings, lifecycle, on_ready, find_http_protocol())
     try:
-        server = DrainingServer(_build_config(application, settings), settings, lifecycle, listeners, tls, on_ready)
         await server.serve()
-        return EXIT_FORCED if server.force_exit else EXIT_ORDERLY
     finally:
-        for listener in listeners:
-            listener.close()
+        server.close_listeners()
+    return EXIT_FORCED if server.force_exit else EXIT_ORDERLY
 
 
 class DrainingServer(Server):
@@ -111,19 +105,26 @@ class DrainingServer(Server):
 
     def __init__(
         self,
-        config: Config,
+        application: Application,
         settings: ServerSettings,
         lifecycle: Lifecycle,
-        listeners: Sequence[Listener],
-        tls: ssl.SSLContext | None,
         on_ready: Callable[[list[str]], None],
+        http_protocol: type[asyncio.Protocol],
     ) -> None:
-        super().__init__(config)
+        """Prepare; nothing listens yet.
+
+        Args:
+            http_protocol: `HttpToolsConnection` or `H11Connection`; see `find_http_protocol`.
+        """
+        quiet_foreign_logs()
+        if settings.trusted_proxies:
+            application = TrustedProxies(application, settings.trusted_proxies)
+        super().__init__(_build_config(application, settings, http_protocol))
         self._settings = settings
         self._lifecycle = lifecycle
-        self._listeners = listeners
-        self._tls = tls
         self._on_ready = on_ready
+        self._tls = build_context(settings.tls_cert, settings.tls_key) if settings.tls_cert else None
+        self._listeners: list[Listener] = []
         self._acceptors: list[Acceptor] = []
         self._stop = asyncio.Event()
         self._force = asyncio.Event()
@@ -131,7 +132,7 @@ class DrainingServer(Server):
     # uvicorn calls these, in this order.
 
     @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:  # type: ignore[override]
+    def capture_signals(self) -> Iterator[None]:
         """Answer signals at once; unlike uvicorn's, do not raise them again at the end: an orderly end is status 0."""
         if threading.current_thread() is not threading.main_thread():
             yield
@@ -146,16 +147,15 @@ class DrainingServer(Server):
                 loop.remove_signal_handler(signum)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start the application, then accept."""
+        """Take the addresses, start the application, then accept."""
+        self._listeners = open_listeners(self._settings.addresses, self._settings.unix_mode)
         await self.lifespan.startup()
         if self.lifespan.should_exit:
             raise StartError("the application did not start; the log says why")
         await self.on_tick(0)
+        protocol_class: Any = self.config.http_protocol_class
         build_protocol = functools.partial(
-            self.config.http_protocol_class,
-            config=self.config,
-            server_state=self.server_state,
-            app_state=self.lifespan.state,
+            protocol_class, config=self.config, server_state=self.server_state, app_state=self.lifespan.state
         )
         timeout_s, tasks = self._settings.handshake_timeout_s, self.server_state.tasks
         for listener in self._listeners:
@@ -178,10 +178,7 @@ class DrainingServer(Server):
             await self._drain()
         finally:
             self._lifecycle.kill_sessions()
-        for acceptor in self._acceptors:
-            acceptor.stop()
-        for listener in self._listeners:
-            listener.close()
+        self.close_listeners()
         await self._close_connections()
         if not self.force_exit:
             await self.lifespan.shutdown()
@@ -200,6 +197,13 @@ class DrainingServer(Server):
             self.force_exit = True
             self._force.set()
             self._lifecycle.kill_sessions()
+
+    def close_listeners(self) -> None:
+        """Accept no more and remove our socket files. Idempotent."""
+        while self._acceptors:
+            self._acceptors.pop().stop()
+        while self._listeners:
+            self._listeners.pop().close()
 
     async def _drain(self) -> None:
         if await self._finishes(self._lifecycle.drained(), self._settings.drain_timeout_s) or self.force_exit:
@@ -221,28 +225,31 @@ class DrainingServer(Server):
 
     async def _close_connections(self) -> None:
         """Tell every connection to end, give it a moment, then cut what is left."""
-        state = self.server_state
-        for connection in list(state.connections):
+        # Ours, not the ones uvicorn's annotation names: `HttpToolsConnection` or `H11Connection`, and `WebSocketApp`.
+        connections: set[Any] = self.server_state.connections
+        for connection in list(connections):
             connection.shutdown()
         await self._until_idle(0.0 if self.force_exit else _CLOSE_TIMEOUT_S)
-        for connection in list(state.connections):
+        for connection in list(connections):
             connection.abort()
-        for task in list(state.tasks):
+        for task in list(self.server_state.tasks):
             task.cancel()
         await self._until_idle(_CANCEL_TIMEOUT_S)
 
     async def _until_idle(self, timeout_s: float) -> None:
-        ends_at_s = asyncio.get_running_loop().time() + timeout_s
-        state = self.server_state
-        while (state.connections or state.tasks) and asyncio.get_running_loop().time() < ends_at_s:
-            await asyncio.sleep(0.01)
+        loop, state = asyncio.get_running_loop(), self.server_state
+        ends_at_s = loop.time() + timeout_s
+        # uvicorn's sets tell nobody when they become empty.
+        while (state.connections or state.tasks) and loop.time() < ends_at_s:  # noqa: ASYNC110
+            await asyncio.sleep(_IDLE_POLL_S)
 
 
-def _build_config(application: Application, settings: ServerSettings) -> Config:
+def _build_config(application: Application, settings: ServerSettings, http_protocol: type[asyncio.Protocol]) -> Config:
     """Return uvicorn's configuration: nothing of it is left to uvicorn's defaults that read the environment."""
+    keep_alive_timeout_s: Any = settings.keep_alive_timeout_s  # whole seconds says its annotation; any number will do
     return Config(
         application,
-        http=functools.partial(_find_http_protocol(), settings),  # type: ignore[arg-type]
+        http=functools.partial(http_protocol, settings),  # type: ignore[arg-type,call-arg] # it is only ever called
         ws="none",
         loop="none",
         interface="asgi3",
@@ -253,11 +260,12 @@ def _build_config(application: Application, settings: ServerSettings) -> Config:
         server_header=False,
         access_log=False,
         log_config=None,
-        timeout_keep_alive=settings.keep_alive_timeout_s,  # type: ignore[arg-type]
+        timeout_keep_alive=keep_alive_timeout_s,
     )
 
 
-def _find_http_protocol() -> type[asyncio.Protocol]:
+def find_http_protocol() -> type[asyncio.Protocol]:
+    """Return the fastest of our HTTP protocols whose parser is installed."""
     # Imported here because each imports a parser that may not be installed.
     if importlib.util.find_spec("httptools"):
         from ws_subprocess.server.http_httptools import HttpToolsConnection

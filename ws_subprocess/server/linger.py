@@ -1,7 +1,8 @@
 """Ends a connection so that the last words written to it arrive.
 
-Law: closing a TCP socket while bytes of the peer are unread makes the kernel send a reset, and a reset may overtake or destroy
-what was written before. So: flush, send the end of stream, read and discard until the peer ends too, and only then close. Bounded.
+Law: closing a TCP socket while bytes of the peer are unread makes the kernel send a reset, and a reset may overtake or
+destroy what was written before. So: flush, send the end of stream, read and discard until the peer ends too, and only
+then close; within a time limit.
 """
 
 import asyncio

@@ -1,8 +1,9 @@
 """Watches over a peer: is it still there?
 
 Laws:
-    A peer is dead only when it showed no sign of life for the whole timeout after a ping; any byte it sent or took is a sign.
-    While nothing is read from the socket nobody can hear a pong, nor an end of stream: the kernel is asked for the end instead.
+    A peer is dead only when it showed no sign of life for the whole timeout after a ping; any byte it sent or took is
+    one.
+    While nothing is read from the socket nobody can hear a pong, nor an end of stream: the kernel is asked for that.
 """
 
 import asyncio
@@ -55,6 +56,34 @@ class Keepalive:
             return
         self._ping()
         self._timer = self._loop.call_later(min(self._interval_s, left_s), self._tick)
+
+
+class Pulse:
+    """Collects a peer's signs of life."""
+
+    __slots__ = ("_drained_bytes", "_waiting_bytes", "was_heard", "written_bytes")
+
+    def __init__(self) -> None:
+        self.was_heard = False
+        """Set whenever bytes arrive."""
+        self.written_bytes = 0
+        """All that was ever given to the transport."""
+        self._waiting_bytes = 0
+        self._drained_bytes = 0
+
+    def is_felt(self, waiting_bytes: int) -> bool:
+        """Tell whether the peer sent or took anything since the last call.
+
+        Args:
+            waiting_bytes: What was given to the transport and not yet taken by the kernel.
+        """
+        drained_bytes = self.written_bytes - waiting_bytes
+        # While nothing waits the kernel takes everything, peer or no peer; what drains from a jam the peer has taken.
+        took = self._waiting_bytes > 0 and drained_bytes > self._drained_bytes
+        felt = self.was_heard or took
+        self.was_heard = False
+        self._waiting_bytes, self._drained_bytes = waiting_bytes, drained_bytes
+        return felt
 
 
 class HangupWatch:

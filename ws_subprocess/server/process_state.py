@@ -11,8 +11,8 @@ _GC_THRESHOLDS = (20_000, 20, 50)
 def prepare_process() -> None:
     """Undo what a careless parent may have left: closed standard descriptors, ignored or blocked signals.
 
-    Call this first thing: a socket that got descriptor 1 would receive what is printed, and with SIGCHLD ignored the kernel
-    forgets how children ended.
+    Call this first thing: a socket that got descriptor 1 would receive what is printed, and with SIGCHLD ignored the
+    kernel forgets how children ended.
     """
     for fd in range(3):
         try:

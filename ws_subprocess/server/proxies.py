@@ -1,7 +1,7 @@
 """Believes X-Forwarded-For and X-Forwarded-Proto, but only when a trusted proxy says it.
 
-Law: each proxy appends whom it saw, so the list is read from its right end for as long as it names trusted proxies; the first
-other address is the client's. What stands left of it may be the client's own invention.
+Law: each proxy appends whom it saw, so the list is read from its right end for as long as it names trusted proxies; the
+first other address is the client's. What stands left of it may be the client's own invention.
 """
 
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network

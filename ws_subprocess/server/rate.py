@@ -13,7 +13,7 @@ class TokenBucket:
         self._updated_at_s = 0.0
 
     def allows(self, now_s: float) -> bool:
-        """Count one event at `now_s` (seconds of a clock that never goes back) and tell whether it is within the rate."""
+        """Count one event at `now_s` (seconds of a monotonic clock) and tell whether it is within the rate."""
         elapsed_s = now_s - self._updated_at_s
         self._updated_at_s = now_s
         self._tokens = min(self._burst, self._tokens + elapsed_s * self._rate_per_s)

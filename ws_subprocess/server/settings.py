@@ -1,7 +1,7 @@
 """What the server is told: addresses, limits, deadlines.
 
-Law: nothing in this package reads the process's environment, except the sockets and the notify address a service manager
-hands over.
+Law: nothing in this package reads the process's environment, except for what a service manager hands over: sockets and
+an address to notify.
 """
 
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ class ServerSettings:
         unix_mode: Permission bits of unix sockets this server creates.
         tls_cert: PEM file with the certificate chain; None serves plain HTTP.
         tls_key: PEM file with the key; None looks for it in `tls_cert`.
-        trusted_proxies: Networks (`10.0.0.0/8`, `::1`) or the word `unix` whose X-Forwarded-For and -Proto are believed.
+        trusted_proxies: Networks (`10.0.0.0/8`, `::1`), or `unix`, whose X-Forwarded-For and -Proto are believed.
         drain_timeout_s: How long sessions may go on after the first SIGTERM.
         handshake_timeout_s: From the first chance to send a request's head to its last byte, TLS handshake apart.
         keep_alive_timeout_s: How long a connection may wait between requests.

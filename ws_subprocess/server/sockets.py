@@ -1,9 +1,9 @@
 """Listening sockets, from addresses to descriptors.
 
 Laws:
-    A unix socket is never open to more people than it shall be, not even for an instant; its file is removed at the end.
-    Every connection has TCP_NODELAY: with Nagle's algorithm a keystroke's echo may wait 40 ms for an acknowledgement. Linux lets
-    accepted sockets inherit it from the listening one.
+    A unix socket is never open to more people than it shall be, not for an instant; its file is removed at the end.
+    Every connection has TCP_NODELAY: with Nagle's algorithm a keystroke's echo may wait 40 ms for an acknowledgement.
+    On Linux accepted sockets inherit it from the listening one.
 """
 
 import contextlib
@@ -67,10 +67,8 @@ def _open(address: Address, others: Sequence[Address], unix_mode: int) -> Iterat
             yield from _open_tcp(address, others)
         case Unix():
             yield _open_unix(address, unix_mode)
-        case Inherited(fd=None):
-            yield from (_adopt(fd, address) for fd in _systemd_fds())
-        case Inherited(fd=int() as fd):
-            yield _adopt(fd, address)
+        case Inherited(fd=number):
+            yield from (_adopt(fd, address) for fd in (_systemd_fds() if number is None else (number,)))
         case _:
             assert_never(address)
 
@@ -140,7 +138,7 @@ def _remove_stale(address: Unix) -> None:
     except FileNotFoundError:
         return
     if not stat.S_ISSOCK(mode):
-        raise StartError(f"cannot listen on {address}: {address.path} exists and is no socket; remove it or choose another path")
+        raise StartError(f"cannot listen on {address}: {address.path} is no socket; remove it or choose another path")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as probe:
         if probe.connect_ex(address.path) == errno.ECONNREFUSED:
             os.unlink(address.path)
@@ -150,9 +148,13 @@ def _systemd_fds() -> range:
     """Return the descriptors systemd passed to this very process; see sd_listen_fds(3)."""
     pid, count = os.environ.get("LISTEN_PID", ""), os.environ.get("LISTEN_FDS", "")
     if not (pid.isdecimal() and count.isdecimal() and int(count)):
-        raise StartError("cannot listen on systemd: LISTEN_PID or LISTEN_FDS is not set; start this from a systemd .socket unit")
+        raise StartError(
+            "cannot listen on systemd: LISTEN_PID or LISTEN_FDS is not set; start this from a .socket unit"
+        )
     if int(pid) != os.getpid():
-        raise StartError(f"cannot listen on systemd: LISTEN_PID {pid} is another process; nothing may stand between systemd and this one")
+        raise StartError(
+            f"cannot listen on systemd: LISTEN_PID {pid} is not this process; let systemd start it directly"
+        )
     return range(_SYSTEMD_FIRST_FD, _SYSTEMD_FIRST_FD + int(count))
 
 
@@ -165,7 +167,7 @@ def _adopt(fd: int, address: Inherited) -> Listener:
         except OSError as exc:
             raise StartError(f"cannot listen on {address}: descriptor {fd} is no open socket ({exc.strerror})") from exc
         if not listens:
-            raise StartError(f"cannot listen on {address}: descriptor {fd} is no listening stream socket; call listen(2) before")
+            raise StartError(f"cannot listen on {address}: descriptor {fd} does not listen; call listen(2) before")
         sock.setblocking(False)
         name = sock.getsockname()
         if sock.family == socket.AF_UNIX:

@@ -6,7 +6,7 @@ from ws_subprocess.server.settings import StartError
 
 
 def build_context(cert: str, key: str | None) -> ssl.SSLContext:
-    """Return a context that shows the certificate chain in the PEM file `cert`, with the key in `key` or in the same file.
+    """Return a context for the certificate chain in the PEM file `cert` and the key in `key`, or in the same file.
 
     Raises:
         StartError: A file cannot be used; the text says which and why.

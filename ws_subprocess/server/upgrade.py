@@ -30,12 +30,14 @@ class HttpConnection(Protocol):
     loop: asyncio.AbstractEventLoop
     connections: set[Any]
     tasks: set[asyncio.Task[None]]
-    asgi_version: str
     app_state: dict[str, Any]
     headers: list[tuple[bytes, bytes]]
     scheme: Any
     server: tuple[str, int | None] | None
     client: tuple[str, int] | None
+
+    @property
+    def asgi_version(self) -> str: ...
 
 
 def upgrade(http: HttpConnection, settings: ServerSettings, target: bytes, early: bytes) -> None:

@@ -3,33 +3,30 @@
 The parser is the sans-I/O core of the `websockets` package. What the application sees is in `websocket_app`.
 
 Laws:
-    A message is handed over by the callback that read its last byte, and written by the call that sends it: no task, no queue.
-    After Close was sent everything the peer still sends is read and discarded until its own Close: unread bytes would make
-    the kernel reset the connection and destroy the tail of the output.
+    A message is handed over by the callback that read its last byte and written by the call that sends it: no queue.
+    After Close was sent, what the peer still sends is read and discarded until its own Close (see `linger` for why).
     However the connection ends, the application hears of it exactly once.
 """
 
 import asyncio
-import enum
+import functools
 import logging
-import struct
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections.abc import Callable
 
-from websockets.exceptions import ProtocolError
 from websockets.frames import CloseCode, Frame, Opcode
 from websockets.http11 import Response
 from websockets.protocol import OPEN
 from websockets.server import ServerProtocol
 
+from ws_subprocess.server.frames import MAX_FRAGMENTS, Assembler, TooManyFragmentsError, encode
 from ws_subprocess.server.linger import linger
-from ws_subprocess.server.liveness import HangupWatch, Keepalive
+from ws_subprocess.server.liveness import HangupWatch, Keepalive, Pulse
 from ws_subprocess.server.rate import TokenBucket
 from ws_subprocess.server.settings import LINGER_S, WRITE_ABORT_BYTES, WRITE_HIGH_WATER_BYTES, ServerSettings
+from ws_subprocess.server.websocket_roles import Listener, Phase
 
 log = logging.getLogger(__name__)
 
-MAX_FRAGMENTS = 1024
 CONTROL_FRAMES_PER_S = 10
 CONTROL_FRAMES_BURST = 50
 
@@ -41,43 +38,11 @@ _TURN_S = 0.005
 # Bytes that arrive before the application answered the handshake.
 _EARLY_BYTES = 64 * 1024
 
-_TEXT, _BINARY = 0x81, 0x82
-_SHORT = struct.Struct("!BB")
-_MEDIUM = struct.Struct("!BBH")
-_LONG = struct.Struct("!BBQ")
-
-
-class Phase(enum.Enum):
-    """Where a connection stands; it only moves down this list."""
-
-    HANDSHAKE = enum.auto()
-    OPEN = enum.auto()
-    CLOSING = enum.auto()
-    """Our Close is out and the peer's is awaited; messages are neither handed over nor sent any more."""
-    ENDED = enum.auto()
-    """Nothing is read or written any more."""
-
-
-class Listener(Protocol):
-    """Who hears from a connection."""
-
-    def on_message(self, message: bytes | str) -> None:
-        """A whole message arrived."""
-
-    def on_writable(self) -> None:
-        """What was written has drained after `send` said it was too much."""
-
-    def on_disconnect(self, code: int, reason: str) -> None:
-        """The connection is over or about to be; called exactly once."""
-
-    def take_messages(self) -> Sequence[bytes | str]:
-        """Give away the messages that arrived and were not used, for the direct channel."""
-
 
 class WebSocketConnection(asyncio.Protocol):
     """The protocol that takes over a transport once its HTTP request asked for a websocket.
 
-    `start`, `send`, `pause` and `resume` are also the application's direct channel: scope["extensions"]["ws_subprocess.direct"].
+    `start`, `send`, `pause` and `resume` are also the application's direct channel (`upgrade.DIRECT_EXTENSION`).
     """
 
     def __init__(
@@ -102,16 +67,12 @@ class WebSocketConnection(asyncio.Protocol):
         self._backlog = bytearray()
         self._is_held = False
         self._is_reading = True
-        self._fragments: list[bytes] = []
-        self._fragments_are_text = False
+        self._assembler = Assembler()
         self._controls = TokenBucket(CONTROL_FRAMES_PER_S, CONTROL_FRAMES_BURST)
 
         self._is_writable = True
         self._owes_writable = False
-        self._written_bytes = 0
-        self._drained_bytes = 0
-        self._waiting_bytes = 0
-        self._was_heard = False
+        self._pulse = Pulse()
 
         self._keepalive: Keepalive | None = None
         self._deadline: asyncio.TimerHandle | None = None
@@ -144,20 +105,9 @@ class WebSocketConnection(asyncio.Protocol):
         if self.phase is not Phase.OPEN:
             return True
         if isinstance(message, str):
-            opcode, payload = _TEXT, message.encode()
+            self._send(Opcode.TEXT, message.encode())
         else:
-            opcode, payload = _BINARY, message
-        if self._parser.extensions:
-            self._send_extended(opcode, payload)
-        else:
-            length = len(payload)
-            if length < 126:
-                header = _SHORT.pack(opcode, length)
-            elif length < 65536:
-                header = _MEDIUM.pack(opcode, 126, length)
-            else:
-                header = _LONG.pack(opcode, 127, length)
-            self._write(b"".join((header, payload)))
+            self._send(Opcode.BINARY, message)
         if self._is_writable:
             return True
         self._owes_writable = True
@@ -196,8 +146,8 @@ class WebSocketConnection(asyncio.Protocol):
             interval_s=self._settings.ping_interval_s,
             timeout_s=self._settings.ping_timeout_s,
             ping=self._ping,
-            is_alive=self._showed_life,
-            on_dead=self._on_dead,
+            is_alive=self._is_alive,
+            on_dead=functools.partial(self._fail, CloseCode.INTERNAL_ERROR, "keepalive ping timeout"),
         )
         if self._backlog:
             self._loop.call_soon(self._parse_backlog)
@@ -208,9 +158,7 @@ class WebSocketConnection(asyncio.Protocol):
         self._end()
 
     def close(self, code: int, reason: str = "") -> None:
-        """Send Close and give the peer its time to answer; on an unanswered handshake just end."""
-        if self.phase is Phase.HANDSHAKE:
-            self._end()
+        """Send Close and give the peer its time to answer; nothing happens unless the connection is open."""
         if self.phase is not Phase.OPEN:
             return
         self._parser.send_close(code, reason)
@@ -230,7 +178,7 @@ class WebSocketConnection(asyncio.Protocol):
     # asyncio.Protocol.
 
     def data_received(self, data: bytes) -> None:
-        self._was_heard = True
+        self._pulse.was_heard = True
         if self._backlog or self._is_held or len(data) > _SLICE_BYTES or self.phase is Phase.HANDSHAKE:
             self._backlog += data
             self._parse_backlog()
@@ -260,7 +208,10 @@ class WebSocketConnection(asyncio.Protocol):
         self._is_writable = True
         if self._owes_writable and self.phase is Phase.OPEN:
             self._owes_writable = False
-            self._call(self._on_writable)
+            try:
+                self._on_writable()
+            except Exception:  # noqa: BLE001 - as in _deliver
+                self._on_application_error()
 
     # Reading.
 
@@ -284,6 +235,7 @@ class WebSocketConnection(asyncio.Protocol):
         for frame in parser.events_received():
             if self.phase is Phase.ENDED:
                 return
+            assert isinstance(frame, Frame)
             opcode = frame.opcode
             if opcode is Opcode.PING or opcode is Opcode.PONG:
                 self._on_control()
@@ -305,24 +257,16 @@ class WebSocketConnection(asyncio.Protocol):
             self._on_application_error()
 
     def _on_fragment(self, frame: Frame) -> None:
-        """Collect text, which has to be decoded, and messages in several frames; the parser bounds their sum."""
-        if frame.opcode is not Opcode.CONT:
-            self._fragments_are_text = frame.opcode is Opcode.TEXT
-        self._fragments.append(bytes(frame.data))
-        if len(self._fragments) > MAX_FRAGMENTS:
+        """Take text, which has to be decoded, or a part of a message."""
+        try:
+            message = self._assembler.add(frame)
+        except TooManyFragmentsError:
             self._fail(CloseCode.MESSAGE_TOO_BIG, f"more than {MAX_FRAGMENTS} fragments")
-        elif frame.fin:
-            message = b"".join(self._fragments)
-            self._fragments.clear()
-            if not self._fragments_are_text:
+        except UnicodeDecodeError as exc:
+            self._fail(CloseCode.INVALID_DATA, f"{exc.reason} at position {exc.start}")
+        else:
+            if message is not None:
                 self._deliver(message)
-                return
-            try:
-                text = message.decode()
-            except UnicodeDecodeError as exc:
-                self._fail(CloseCode.INVALID_DATA, f"{exc.reason} at position {exc.start}")
-                return
-            self._deliver(text)
 
     def _on_control(self) -> None:
         """Let the parser's answer out, unless this peer asks too often."""
@@ -368,12 +312,22 @@ class WebSocketConnection(asyncio.Protocol):
 
     # Writing.
 
+    def _send(self, opcode: Opcode, payload: bytes | bytearray | memoryview) -> None:
+        if not self._parser.extensions:
+            self._write(encode(opcode, payload))
+        elif opcode is Opcode.TEXT:
+            self._parser.send_text(payload)
+            self._flush()
+        else:
+            self._parser.send_binary(payload)
+            self._flush()
+
     def _write(self, data: bytes) -> None:
         if not self._is_writable and self._transport.get_write_buffer_size() > WRITE_ABORT_BYTES:
             log.warning("connection cut: its peer takes nothing", extra={"limit_bytes": WRITE_ABORT_BYTES})
             self.abort()
             return
-        self._written_bytes += len(data)
+        self._pulse.written_bytes += len(data)
         self._transport.write(data)
 
     def _flush(self) -> None:
@@ -382,43 +336,20 @@ class WebSocketConnection(asyncio.Protocol):
         if data and self.phase is not Phase.ENDED:
             self._write(data)
 
-    def _send_extended(self, opcode: int, payload: bytes | bytearray | memoryview) -> None:
-        if opcode == _TEXT:
-            self._parser.send_text(payload)
-        else:
-            self._parser.send_binary(payload)
-        self._flush()
-
     # Life and death.
 
     def _ping(self) -> None:
         self._parser.send_ping(b"")
         self._flush()
 
-    def _showed_life(self) -> bool:
-        """Tell whether, since the last call, the peer sent anything, took anything, or could not be heard."""
-        waiting_bytes = self._transport.get_write_buffer_size()
-        drained_bytes = self._written_bytes - waiting_bytes
-        # Into an empty buffer's kernel side anything fits; only what drains from a full one was taken by the peer.
-        took = self._waiting_bytes > 0 and drained_bytes > self._drained_bytes
-        alive = self._was_heard or took or self._is_deaf()
-        self._was_heard = False
-        self._waiting_bytes = waiting_bytes
-        self._drained_bytes = drained_bytes
-        return alive
-
-    def _on_dead(self) -> None:
-        self._fail(CloseCode.INTERNAL_ERROR, "keepalive ping timeout")
+    def _is_alive(self) -> bool:
+        """Tell whether there was a sign of life since the last call, or nobody could have heard one."""
+        felt = self._pulse.is_felt(self._transport.get_write_buffer_size())
+        return felt or self._is_deaf()
 
     def _on_application_error(self) -> None:
         log.exception("application failed in a websocket callback")
         self.close(CloseCode.INTERNAL_ERROR, "Internal error")
-
-    def _call(self, callback: Callable[[], None]) -> None:
-        try:
-            callback()
-        except Exception:  # noqa: BLE001 - as in _deliver
-            self._on_application_error()
 
     def _fail(self, code: int, reason: str) -> None:
         """End the connection because of what the peer did; it need not answer our Close."""

@@ -13,12 +13,13 @@ from websockets.datastructures import Headers
 from websockets.http11 import Response
 
 from ws_subprocess.server.asgi import Application, Message, Scope
-from ws_subprocess.server.websocket import Phase, WebSocketConnection
+from ws_subprocess.server.websocket import WebSocketConnection
+from ws_subprocess.server.websocket_roles import Phase
 
 log = logging.getLogger(__name__)
 
 
-class ClientDisconnected(OSError):
+class ClientGoneError(OSError):
     """The client has gone; ASGI wants an OSError from `send` then."""
 
 
@@ -49,7 +50,7 @@ class WebSocketApp:
         """Call the application and see to it that the client gets an end whatever it does."""
         try:
             await self._application(self._scope, self._receive, self._send)
-        except ClientDisconnected:
+        except ClientGoneError:
             pass
         except Exception:
             log.exception("application failed")
@@ -123,7 +124,7 @@ class WebSocketApp:
         if self._disconnect is not None:
             if message["type"] in ("websocket.close", "websocket.http.response.body"):
                 return  # What it asks for has happened.
-            raise ClientDisconnected
+            raise ClientGoneError
         if self._denial is not None:
             self._continue_denial(self._denial, message)
         elif self._connection.phase is Phase.HANDSHAKE:
@@ -136,7 +137,7 @@ class WebSocketApp:
             case "websocket.send":
                 await self._writable.wait()
                 if self._connection.phase is not Phase.OPEN:
-                    raise ClientDisconnected
+                    raise ClientGoneError
                 payload = message.get("bytes")
                 if not self._connection.send(message["text"] if payload is None else payload):
                     self._writable.clear()

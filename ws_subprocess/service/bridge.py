@@ -5,7 +5,6 @@ and ping overtake queued input; output, then exit, then close.
 """
 
 import asyncio
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import assert_never
@@ -56,6 +55,7 @@ class Bridge:
     """
 
     __slots__ = (
+        "_announced",
         "_attachment",
         "_cut",
         "_cut_timer",
@@ -74,9 +74,10 @@ class Bridge:
         self._dialect = dialect
         self._metrics = metrics
         self._wake = wake
-        self._attachment = session.attach(wake, dialect.has_acks)
-        self._replies: deque[ServerEvent] = deque()
+        self._attachment = session.attach(wake, self._announce, dialect.has_acks)
+        self._replies: list[ServerEvent] = []
         self._errors = 0
+        self._announced = ""
         self._cut = b""
         self._cut_timer: asyncio.TimerHandle | None = None
         self._exit_sent = False
@@ -119,7 +120,7 @@ class Bridge:
     def next_message(self) -> Message | None:
         """Return the next message for the client, None when there is nothing to say now."""
         while self._replies:
-            message = self._dialect.encode(self._replies.popleft())
+            message = self._dialect.encode(self._replies.pop(0))
             if message is not None:
                 return message
         if self.close is not None:
@@ -136,15 +137,15 @@ class Bridge:
             return self._dialect.encode_output(found.stream, found.data)
         return self._join_characters(found.stream, found.data)
 
-    def announce(self, code: str, text: str) -> None:
-        """Tell the client something about the session."""
-        self._reply(Error(code, text))
-        self._wake()
-
     def detach(self) -> None:
         """Leave the session."""
         self._attachment.detach()
         self._stop_cut_timer()
+
+    def _announce(self, code: str) -> None:
+        self._announced = code
+        self._reply(Error(code, FAULTS[code].title))
+        self._wake()
 
     def _type(self, data: bytes) -> None:
         if not data or not self._may_type():
@@ -199,7 +200,7 @@ class Bridge:
         fault = FAULTS.get(self._session.reason)
         if not self._exit_sent:
             self._exit_sent = True
-            if fault is not None:
+            if fault is not None and self._session.reason != self._announced:
                 self._replies.append(Error(self._session.reason, fault.title))
             self._replies.append(Exit(ended.status, ended.duration_s, ended.bytes))
             return self.next_message()

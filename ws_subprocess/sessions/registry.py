@@ -74,8 +74,11 @@ class SessionRegistry:
         self._listeners.append(listener)
 
     def begin_drain(self) -> None:
-        """Refuse new sessions from now on."""
-        self.is_draining = True
+        """Refuse new sessions from now on, and tell the clients of live ones."""
+        if not self.is_draining:
+            self.is_draining = True
+            for session in self:
+                session.notify("draining")
 
     async def wait_empty(self) -> None:
         """Return when no place is taken."""

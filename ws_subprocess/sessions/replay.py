@@ -4,7 +4,6 @@ Laws: start <= every valid offset <= end; end only grows; start only grows; end 
 written, up to the capacity, so an idle session costs next to nothing.
 """
 
-from collections import deque
 from dataclasses import dataclass
 
 _FIRST_BYTES = 512
@@ -43,8 +42,8 @@ class ReplayRing:
             raise ValueError(f"capacity: {capacity} is below 1")
         self._capacity = capacity
         self._buffer = bytearray()
-        # (offset, stream) of each run of bytes of one stream, oldest first.
-        self._segments: deque[tuple[int, int]] = deque()
+        # (offset, stream) of each run of bytes of one stream, oldest first. A list: an empty deque takes 0.7 KiB.
+        self._segments: list[tuple[int, int]] = []
         self.start = 0
         self.end = 0
 
@@ -96,8 +95,10 @@ class ReplayRing:
         segments = self._segments
         if len(segments) > SEGMENTS_MAX:
             self.start = max(self.start, segments[1][0])
-        while len(segments) > 1 and segments[1][0] <= self.start:
-            segments.popleft()
+        gone = 0
+        while len(segments) > gone + 1 and segments[gone + 1][0] <= self.start:
+            gone += 1
+        del segments[:gone]
 
     def _make_room(self, wanted: int) -> None:
         size = len(self._buffer)

@@ -74,14 +74,18 @@ class Attachment:
 
     Args:
         wake: Called, from within the loop's callbacks, when there may be something new: output, exit, room for input.
+        notify: Called with an error code when the client should know something about its session.
         has_acks: The client acknowledges; what it has not acknowledged counts as lag. Else what was read is done with.
     """
 
-    __slots__ = ("_session", "acknowledged", "has_acks", "is_input_full", "offset", "wake")
+    __slots__ = ("_session", "acknowledged", "has_acks", "is_input_full", "notify", "offset", "wake")
 
-    def __init__(self, session: "Session", wake: Callable[[], None], has_acks: bool) -> None:
+    def __init__(
+        self, session: "Session", wake: Callable[[], None], notify: Callable[[str], None], has_acks: bool
+    ) -> None:
         self._session = session
         self.wake = wake
+        self.notify = notify
         self.has_acks = has_acks
         self.offset = session.ring.start
         self.acknowledged = self.offset
@@ -184,9 +188,9 @@ class Session:
         self._child.start(self)
         self._arm()
 
-    def attach(self, wake: Callable[[], None], has_acks: bool) -> Attachment:
+    def attach(self, wake: Callable[[], None], notify: Callable[[str], None], has_acks: bool) -> Attachment:
         """Return a new lossless cursor at the oldest byte of the log."""
-        attachment = Attachment(self, wake, has_acks)
+        attachment = Attachment(self, wake, notify, has_acks)
         self.attachments.add(attachment)
         return attachment
 
@@ -216,6 +220,11 @@ class Session:
     def signal(self, number: int) -> None:
         """Signal the command or its foreground group."""
         self._child.signal(number)
+
+    def notify(self, code: str) -> None:
+        """Tell every client something about the session."""
+        for attachment in tuple(self.attachments):
+            attachment.notify(code)
 
     def hang_up(self, reason: str) -> None:
         """End the session in order: HUP, then TERM, then KILL to the whole tree. The first reason counts."""

@@ -135,7 +135,7 @@ export class TerminalPage {
   }
 
   #note(problem) {
-    if (!this.#expected.some((pattern) => pattern.test(problem))) this.#problems.push(problem);
+    if (!this.#problems.includes(problem) && !this.#expected.some((pattern) => pattern.test(problem))) this.#problems.push(problem);
   }
 }
 

@@ -1,5 +1,5 @@
 /**
- * The few keys that are the page's and not the program's. Everything else goes to the terminal.
+ * Keys: the few that are the page's and not the program's, and what Ctrl makes of a key. Pure.
  *
  * Ctrl (or Cmd) with + - 0: text size. Ctrl (or Cmd)+Shift+F: search. Ctrl+Shift+C: copy the selection. Ctrl+Shift+Enter: leave the
  * terminal by keyboard (it takes Tab for itself); Tab does so too once nothing is running.
@@ -33,4 +33,12 @@ function shiftedShortcutOf(key, ctrlKey) {
   if (ctrlKey && (key === "C" || key === "c")) return "copy";
   if (ctrlKey && key === "Enter") return "leave";
   return null;
+}
+
+/** What Ctrl makes of a key: Ctrl-A is 1, Ctrl-[ is 27, Ctrl-? is 127; keys without a control character stay. */
+export function controlCharacter(key) {
+  if (key === "?") return "\x7f";
+  if (key === " ") return "\0";
+  const code = key.toUpperCase().charCodeAt(0);
+  return code >= 0x40 && code <= 0x5f ? String.fromCharCode(code & 0x1f) : key;
 }
