@@ -64,32 +64,35 @@ def _free(wanted: Address) -> Address:
         raise OSError(f"{wanted}: {exc.strerror}. Choose other ports: make demo PORT=8877 DAEMON_PORT=8876") from exc
 
 
-async def _run(pages: Address, daemon: Address) -> int:
-    origin = f"http://{pages}"
-    commands = {
+def _modules(pages: Address, daemon: Address) -> dict[str, list[str]]:
+    manner = ["--drain-timeout", str(DRAIN_TIMEOUT_S), "--log-format", "console"]
+    return {
         "controller": ["example_controller", "--listen", str(pages), "--daemon", f"http://{daemon}"],
-        "daemon": ["ws_subprocess", "serve", "--listen", str(daemon), *daemon_options(origin)],
+        "daemon": ["ws_subprocess", "serve", "--listen", str(daemon), *daemon_options(f"http://{pages}"), *manner],
     }
-    commands["daemon"] += ["--drain-timeout", str(DRAIN_TIMEOUT_S), "--log-format", "console"]
+
+
+async def _run(pages: Address, daemon: Address) -> int:
+    modules = _modules(pages, daemon)
     news = News()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(number, news.put_nowait, Stop())
     async with asyncio.TaskGroup() as tasks:
         shown: dict[asyncio.Task[None], asyncio.subprocess.Process] = {}
         try:
-            for part, command in commands.items():
-                process = await _start(command)
+            for part, arguments in modules.items():
+                process = await _start(arguments)
                 shown[tasks.create_task(_show(part, process, news))] = process
-            return await _watch(news, set(commands), f"{origin}/")
+            return await _watch(news, set(modules), f"http://{pages}/")
         finally:
             await asyncio.gather(*(_end(process, lines) for lines, process in shown.items()))
 
 
-async def _start(command: list[str]) -> asyncio.subprocess.Process:
+async def _start(arguments: list[str]) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
-        *command,
+        *arguments,
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import httpx
 
@@ -49,6 +50,10 @@ class Daemon:
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self.process = process
+
+    def read_proc(self, name: str) -> str:
+        """Return the text of `/proc/PID/NAME`."""
+        return Path(f"/proc/{self.process.pid}/{name}").read_text()
 
     async def read_line(self) -> str:
         """Return the next line of stdout, empty when there is none any more."""

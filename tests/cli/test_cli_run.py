@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import re
 import signal
 from collections.abc import AsyncIterator
@@ -175,13 +176,13 @@ async def test_neither_environment_nor_file_changes_what_is_shared() -> None:
 
 
 async def test_interrupt_ends_it_and_its_command() -> None:
-    async with start_run("--", "sh", "-c", "echo $$; exec sleep 1000") as (daemon, page):
-        async with open_terminal(page) as terminal:
-            pid = int((await read_until(terminal, b"\n")).strip())
-            result = await daemon.end(signal.SIGINT)
+    command = ("sh", "-c", "echo $$; exec sleep 1000")
+    async with start_run("--", *command) as (daemon, page), open_terminal(page) as terminal:
+        pid = (await read_until(terminal, b"\n")).decode().strip()
+        result = await daemon.end(signal.SIGINT)
 
     assert result.status == 0
-    assert not Path(f"/proc/{pid}").exists()
+    assert pid not in os.listdir("/proc")
 
 
 async def test_the_command_gets_the_limit_of_open_files_that_run_was_started_with() -> None:
@@ -206,7 +207,7 @@ async def test_open_starts_a_browser_without_the_token_on_its_command_line(tmp_p
 
     async with start_run("--open", "cat", BROWSER=str(browser)) as (_, page):
         async with asyncio.timeout(10):
-            while not seen.exists():
+            while not seen.exists():  # noqa: ASYNC110 - nothing tells that a file is there
                 await asyncio.sleep(0.02)
 
     arguments, *content = seen.read_text().splitlines()

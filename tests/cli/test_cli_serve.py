@@ -78,11 +78,11 @@ async def test_an_unknown_variable_is_warned_about_in_the_log() -> None:
 async def test_root_is_warned_once_and_only_root() -> None:
     async with start_program("--listen", "127.0.0.1:0") as daemon:
         await daemon.read_line()
-        uid = int(re.search(r"^Uid:\t(\d+)", Path(f"/proc/{daemon.process.pid}/status").read_text(), re.M)[1])
+        is_root = re.search(r"^Uid:\t\d+\t0\t", daemon.read_proc("status"), re.M) is not None
         result = await daemon.end(signal.SIGTERM)
 
     warnings = [line for line in log_lines(result.stderr) if line["message"].startswith("running as root")]
-    assert len(warnings) == (uid == 0)
+    assert len(warnings) == is_root
 
 
 async def test_the_console_form_of_the_log_can_be_asked_for() -> None:
@@ -97,7 +97,7 @@ async def test_the_soft_limit_of_open_files_is_raised_as_far_as_needed() -> None
     limit = ("prlimit", "--nofile=256:8192")
     async with start_program("--listen", "127.0.0.1:0", "--max-sessions", "500", prefix=limit) as daemon:
         await daemon.read_line()
-        limits = Path(f"/proc/{daemon.process.pid}/limits").read_text()
+        limits = daemon.read_proc("limits")
 
     assert re.search(r"^Max open files +2064 +8192 ", limits, re.M)
 

@@ -10,10 +10,20 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
+import uvloop
+
 from ws_subprocess.address import Tcp, Unix, parse_listen
 from ws_subprocess.server.asgi import Application
+from ws_subprocess.server.http_h11 import H11Connection
+from ws_subprocess.server.http_httptools import HttpToolsConnection
 from ws_subprocess.server.lifecycle import DrainingServer
 from ws_subprocess.server.settings import ServerSettings
+
+both_loops = pytest.mark.parametrize(
+    "loop_factory", [uvloop.new_event_loop, asyncio.new_event_loop], ids=["uvloop", "asyncio"]
+)
+both_parsers = pytest.mark.parametrize("http_protocol", [HttpToolsConnection, H11Connection], ids=["httptools", "h11"])
 
 LOOPBACK = Tcp("127.0.0.1", 0)
 WAIT_S = 10.0
@@ -140,6 +150,19 @@ def run_server(
         raise failures[0]
 
 
+def direct(use: Callable[..., Any]) -> Application:
+    """Return an application that accepts every websocket and gives `use` its direct channel and `receive`."""
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "websocket":
+            return
+        await receive()
+        await send({"type": "websocket.accept"})
+        await use(scope["extensions"]["ws_subprocess.direct"]["channel"], receive)
+
+    return application
+
+
 def handshake(path: str = "/", extra: str = "") -> bytes:
     """Return a good websocket handshake; `extra` is header lines, each with its line end."""
     return (
@@ -179,9 +202,35 @@ class RawWebSocket:
         self.sock.sendall(frame(opcode, payload, fin=fin))
 
     def read(self) -> tuple[int, bytes]:
-        """Return the next frame's opcode and payload; ConnectionError when the stream ends before."""
-        _, length = self._take(2)[0], 0
-        raise NotImplementedError
+        """Return the next frame's opcode and payload.
+
+        Raises:
+            ConnectionError: The stream ended first.
+        """
+        head, length = self._take(2)
+        assert head & 0x80, "this server never fragments"
+        if length == 126:
+            (length,) = struct.unpack("!H", self._take(2))
+        elif length == 127:
+            (length,) = struct.unpack("!Q", self._take(8))
+        return head & 0x7F, self._take(length)
+
+    def read_close(self) -> tuple[int, str]:
+        """Return code and reason of the Close that must come next, pings aside."""
+        opcode, payload = self.read()
+        while opcode == PING:
+            opcode, payload = self.read()
+        assert opcode == CLOSE, (opcode, payload[:100])
+        return struct.unpack("!H", payload[:2])[0], payload[2:].decode()
+
+    def _take(self, count: int) -> bytes:
+        while len(self.buffer) < count:
+            part = self.sock.recv(1 << 20)
+            if not part:
+                raise ConnectionError(f"the stream ended; {len(self.buffer)} bytes are left over")
+            self.buffer += part
+        taken, self.buffer = self.buffer[:count], self.buffer[count:]
+        return taken
 
 
 def read_head(sock: socket.socket) -> bytes:
