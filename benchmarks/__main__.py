@@ -49,14 +49,11 @@ def main() -> None:
     _prepare_this_process()
     scale = QUICK if options.quick else FULL
     systems = all_systems()
-    samples = _measure(options.only or list(MEASURES), systems, scale)
-    missing = {system.name: system.missing for system in systems if system.missing is not None}
-    print(markdown(samples, [system.name for system in systems], missing))
-    for line in missed_goals(samples):
-        print(f"missed: {line}", file=sys.stderr)
-    if options.json:
-        run = {"environment": _environment(), "scale": asdict(scale), "missing": missing, "samples": samples.values}
-        options.json.write_text(json.dumps(run, indent=1) + "\n")
+    samples = Samples()
+    try:
+        _measure(options.only or list(MEASURES), systems, scale, samples)
+    finally:  # an error in the last minute does not take the minutes before with it
+        _report(samples, systems, scale, options.json)
 
 
 def _parse_options() -> argparse.Namespace:
@@ -75,15 +72,23 @@ def _prepare_this_process() -> None:
     gc.disable()
 
 
-def _measure(names: Sequence[str], systems: Sequence[System], scale: Scale) -> Samples:
-    samples = Samples()
+def _measure(names: Sequence[str], systems: Sequence[System], scale: Scale, samples: Samples) -> None:
     for name in names:
         started = time.monotonic()
         print(f"{name} ...", file=sys.stderr, flush=True)
         chosen = [system for system in systems if system.name != "ws-subprocess.v1" or name in BOTH_DIALECTS]
         MEASURES[name](chosen, scale, samples)
         print(f"{name}: {time.monotonic() - started:.1f} s", file=sys.stderr, flush=True)
-    return samples
+
+
+def _report(samples: Samples, systems: Sequence[System], scale: Scale, json_file: Path | None) -> None:
+    missing = {system.name: system.missing for system in systems if system.missing is not None}
+    print(markdown(samples, [system.name for system in systems], missing))
+    for line in missed_goals(samples):
+        print(f"missed: {line}", file=sys.stderr)
+    if json_file is not None:
+        run = {"environment": _environment(), "scale": asdict(scale), "missing": missing, "samples": samples.values}
+        json_file.write_text(json.dumps(run, indent=1) + "\n")
 
 
 def _environment() -> dict[str, object]:

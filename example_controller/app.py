@@ -157,7 +157,7 @@ class Controller:
         grant = program.grant()
         if grant is None:
             raise HTTPException(404, f"{program.name} is not on this machine any more.")
-        log.info("token written", extra={"user": visitor.name, "program": program.id})
+        log.info("token written", extra={"user": visitor.name or "anybody", "program": program.id})
         return await self._stored(self._database.write_token, grant)
 
     async def _stored(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -189,12 +189,17 @@ def create_app(database: Database, origin: str, daemon: str, only_program: Progr
             Route("/login", controller.login, methods=["POST"]),
             Route("/logout", controller.logout, methods=["POST"]),
         ]
+    routes.append(Route("/{path:path}", _no_such_page, methods=["GET", "POST"]))
     return Starlette(
         routes=routes,
         middleware=[Middleware(Guard, origin=origin)],
         exception_handlers={HTTPException: _error_answer},
         lifespan=controller.lifespan,
     )
+
+
+async def _no_such_page(_request: Request) -> Response:
+    raise HTTPException(404, "There is no such page here.")
 
 
 def _is_loopback(request: Request) -> bool:

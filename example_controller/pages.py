@@ -94,7 +94,7 @@ _TERMINAL_SCRIPT = Template('<script type="module" src="$daemon/static/ws-termin
 
 _TERMINAL = Template("""\
 <h1>$name</h1>
-<ws-terminal src="$daemon" token="$token" token-url="/programs/$id/token"></ws-terminal>
+<ws-terminal src="$daemon" token="$token" token-url="/programs/$id/token" autofocus></ws-terminal>
 <p class="alert late">The terminal comes from $daemon, and nothing has come from there. Does the daemon run? \
 Is JavaScript on?</p>
 """)
@@ -121,7 +121,7 @@ def programs_page(user_name: str | None, programs: Iterable[Program]) -> Html:
     main = fill(
         _PROGRAMS,
         heading="Programs" if user_name else "One program",
-        introduction="Each starts in a terminal of its own, on this machine.",
+        introduction="A click starts it in a terminal of its own, on this machine.",
         cards=cards or fill(_ALERT, text="None of your programs is installed on this machine."),
     )
     return _page("Programs", "wide", main, account=_account(user_name))

@@ -11,8 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-GUIDE = str(Path(__file__).with_name("guide.txt"))
-HOME = str(Path.home())
+GUIDE = Path(__file__).with_name("guide.txt")
 
 
 class CommandMissingError(Exception):
@@ -47,10 +46,15 @@ class DemoUser:
     programs: tuple[Program, ...]
 
 
-_AT_HOME = {"cwd": HOME, "idle_timeout_s": 3600}
-# A pager or an editor is a shell in disguise (`!sh`, Ctrl-T) unless it is told not to be one.
-_LESS_IS_NO_SHELL = {"title": "Guide", "env": {"LESSSECURE": "1"}, "idle_timeout_s": 3600}
-_LOOK_BUT_DO_NOT_TOUCH = {"read_only": True, "max_lifetime_s": 3600}
+_AT_HOME: Mapping[str, object] = {"cwd": str(Path.home()), "idle_timeout_s": 3600}
+_LOOK_BUT_DO_NOT_TOUCH: Mapping[str, object] = {"read_only": True, "max_lifetime_s": 3600}
+# A pager or an editor is a shell in disguise (`!sh` in less, Ctrl-T in nano) unless it is told not to be one.
+_GUIDE_AND_NO_SHELL: Mapping[str, object] = {
+    "title": "Guide",
+    "cwd": str(GUIDE.parent),
+    "env": {"LESSSECURE": "1"},
+    "idle_timeout_s": 3600,
+}
 
 OPERATOR = DemoUser(
     "operator",
@@ -71,13 +75,13 @@ VIEWER = DemoUser(
     "Looks, and changes nothing.",
     (
         Program("top", "top", "What the machine does. No key reaches it.", ("top",), _LOOK_BUT_DO_NOT_TOUCH),
-        Program("guide", "Guide", "How this example works, in less.", ("less", GUIDE), _LESS_IS_NO_SHELL),
+        Program("guide", "Guide", "How this example works, in less.", ("less", GUIDE.name), _GUIDE_AND_NO_SHELL),
         Program(
             "guide-nano",
             "Guide in nano",
             "The same text in an editor that can write nothing.",
-            ("nano", "--restricted", "--view", GUIDE),
-            {"idle_timeout_s": 3600},
+            ("nano", "--restricted", "--view", GUIDE.name),
+            _GUIDE_AND_NO_SHELL,
         ),
     ),
 )

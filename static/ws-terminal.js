@@ -6,15 +6,16 @@
  *
  * Attributes
  *   src            base address of the daemon; left out: where this module came from
- *   token          a token; taken out of the document as soon as it is seen. "Start again" tries the same one again
- *   token-url      address on the page's own origin that answers each POST with a new token: {"token": "..."}
+ *   token          a token; taken out of the document as soon as it is seen
+ *   token-url      address on the page's own origin that answers each POST with a new token: {"token": "..."}. A token that is
+ *                  given too is used first; "Start again" asks for a new one. Without token-url it tries the same token again
  *   font-size      of the terminal's text in CSS pixels, 8..32 (14)
  *   theme          auto (follows the person's system), light or dark
  *   screen-reader  present: xterm.js's screen reader mode
  *   read-only      present: the person may look but not type (a server may refuse input too)
  *   autofocus      present: the terminal takes the keyboard when it starts
  * Properties
- *   tokenSource    async function that returns a new token; used before token-url and token
+ *   tokenSource    async function that returns a new token; instead of token-url
  *   token          to set a token without an attribute; cannot be read
  *   state          idle, connecting, running, ended, refused or lost;  outcome  the last `ws-terminal-state` detail
  *   rows, cols, offset   the terminal's size, and the bytes of output received
@@ -294,9 +295,13 @@ export class WsTerminal extends HTMLElement {
   }
 
   async #nextToken() {
+    const given = this.#token;
+    if (this.#tokenSource === null && !this.hasAttribute("token-url")) return checkedToken(given);
+    // It may be good for one start only, and there is a way to get more.
+    this.#token = null;
+    if (given !== null) return given;
     if (this.#tokenSource !== null) return checkedToken(await this.#askTokenSource());
-    if (this.hasAttribute("token-url")) return fetchToken(this.getAttribute("token-url"));
-    return checkedToken(this.#token);
+    return fetchToken(this.getAttribute("token-url"));
   }
 
   async #askTokenSource() {

@@ -34,7 +34,7 @@ WRONG_VALUES = [
     ("ring_bytes", "65535"), ("ring_bytes", "65MiB"), ("window_bytes", "16383"), ("max_message_bytes", "0"),
     ("input_bytes", "1"),
     ("compression", "maybe"), ("metrics", "everyone"), ("log_format", "xml"), ("log_level", "loud"),
-    ("unix_mode", "0888"), ("unix_mode", "rw"), ("unix_mode", "07777"),
+    ("tls_cert", "a\0b"), ("unix_mode", "0888"), ("unix_mode", "rw"), ("unix_mode", "07777"),
     ("base_path", "x"), ("base_path", "/../x"), ("base_path", "/a/./b"), ("base_path", "//a"), ("base_path", "/a b"),
     ("base_path", "/a?b"), ("base_path", "/a//"),
     ("controller_url", "ftp://h/"), ("controller_url", "http://"), ("controller_url", "http:///x"),

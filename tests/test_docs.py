@@ -7,7 +7,8 @@ import sys
 import pytest
 from documents import ROOT, TABLES, read_table
 
-from ws_subprocess.config.settings import SETTINGS
+from ws_subprocess.app import create_app
+from ws_subprocess.config.settings import SETTINGS, Settings
 
 # Flags that say where settings come from, or are about the program itself.
 OTHER_FLAGS = {"--config", "--help"}
@@ -31,6 +32,15 @@ def test_every_flag_of_serve_is_a_setting() -> None:
         check=True,
     )
 
-    flags = set(re.findall(r"^ +(?:-\w, )?(--[a-z-]+)", done.stdout, re.MULTILINE))
+    flags = set(re.findall(r"^ +(?:-[a-z]+, )*(--[a-z-]+)", done.stdout, re.MULTILINE))
 
     assert flags == {setting.flag for setting in SETTINGS.values()} | OTHER_FLAGS
+
+
+def test_every_route_is_named_in_the_protocol() -> None:
+    protocol = (ROOT / "PROTOCOL.md").read_text()
+
+    paths = {route.path for route in create_app(Settings())._asgi.routes}
+
+    assert "/ws" in paths
+    assert {path for path in paths if not re.search(rf"`GET {path or '/'}[`/]", protocol)} == set()

@@ -68,7 +68,8 @@ button { font: inherit; color: inherit; cursor: pointer; }
 svg { width: 17px; height: 17px; fill: none; stroke: currentColor; stroke-width: 1.8; stroke-linecap: round; stroke-linejoin: round; }
 
 /* The terminal. xterm.js is told of this padding by its own element, so that rows and columns are counted right. */
-.stage { position: relative; flex: 1; min-height: 0; }
+/* What floats inside stays below the words that may lie over it. */
+.stage { position: relative; isolation: isolate; flex: 1; min-height: 0; }
 .screen { position: absolute; inset: 0; overflow: hidden; }
 .screen .xterm .xterm-viewport { background: transparent; }
 .screen .xterm { height: 100%; box-sizing: border-box; padding: 8px 0 6px 12px; }

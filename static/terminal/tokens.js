@@ -15,8 +15,9 @@ export async function fetchToken(address) {
   const url = new URL(address, document.baseURI);
   if (url.origin !== location.origin) throw new TokenError(`token-url: ${url.origin} is not this page's own origin ${location.origin}.`);
   const response = await post(url);
-  if (!response.ok) throw new TokenError(`The application that gives out tokens answered ${response.status} ${response.statusText}.`);
-  return checkedToken((await response.json().catch(() => null))?.token);
+  const answer = await response.json().catch(() => null);
+  if (!response.ok) throw new TokenError(answer?.detail ?? answer?.title ?? `The application that gives out tokens answered ${response.status}.`);
+  return checkedToken(answer?.token);
 }
 
 /** @throws {TokenError} unless `token` is a text that a token can be */

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
+from observing import until
 
 DEADLINE_S = 20
 PROGRAM = [sys.executable, "-m", "ws_subprocess"]
@@ -93,3 +94,10 @@ async def get_status(url: str) -> int:
     """Return the status that a GET of `url` is answered with."""
     async with httpx.AsyncClient(trust_env=False) as client:
         return (await client.get(url, timeout=DEADLINE_S)).status_code
+
+
+async def get_unix_status(path: Path, route: str) -> int:
+    """Return the status that a GET of `route` through the unix socket `path` is answered with, once it is there."""
+    await until(path.exists, f"the socket {path}", DEADLINE_S)
+    async with httpx.AsyncClient(transport=httpx.AsyncHTTPTransport(uds=str(path))) as client:
+        return (await client.get(f"http://localhost{route}", timeout=DEADLINE_S)).status_code

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from cli_program import Daemon, get_status, run_program, start_program
+from observing import until
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidStatus
 
@@ -206,9 +207,7 @@ async def test_open_starts_a_browser_without_the_token_on_its_command_line(tmp_p
     browser.chmod(0o755)
 
     async with start_run("--open", "cat", BROWSER=str(browser)) as (_, page):
-        async with asyncio.timeout(10):
-            while not seen.exists():  # noqa: ASYNC110 - nothing tells that a file is there
-                await asyncio.sleep(0.02)
+        await until(seen.exists, "the browser's call")
 
     arguments, *content = seen.read_text().splitlines()
     assert page.token not in arguments

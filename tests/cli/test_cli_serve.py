@@ -2,15 +2,14 @@
 
 import asyncio
 import json
+import os
 import re
 import signal
 import socket
 from pathlib import Path
 
 import pytest
-from cli_program import get_status, run_program, start_program
-
-PTY_MAX = int(Path("/proc/sys/kernel/pty/max").read_text())
+from cli_program import get_status, get_unix_status, run_program, start_program
 
 
 def log_lines(stderr: str) -> list[dict[str, str]]:
@@ -107,21 +106,30 @@ async def test_a_hard_limit_of_open_files_that_is_too_low_is_refused_with_the_nu
         result = await daemon.end()
 
     assert (result.status, result.stdout) == (2, "")
-    assert re.search(
-        r"max_sessions = 500: needs 2064 open files, the hard limit is 2063; .* 499 \[nofile_", result.stderr
-    )
+    assert "max_sessions = 500: needs 2064 open files, the hard limit is 2063; raise it" in result.stderr
+    assert result.stderr.endswith(" or lower max_sessions to 499 [nofile_too_low]\n")
 
 
-async def test_more_sessions_than_terminals_are_refused_with_the_number_needed() -> None:
-    sessions = PTY_MAX - 63
-    hard = sessions * 4 + 64
-    limit = ("prlimit", f"--nofile={hard}:{hard}")
-    async with start_program("--max-sessions", str(sessions), prefix=limit) as daemon:
-        result = await daemon.end()
+async def test_it_serves_when_nobody_reads_what_it_prints(tmp_path: Path) -> None:
+    path = tmp_path / "ws.sock"
+    to_full_disk = ("sh", "-c", 'exec "$@" >/dev/full', "sh")
+    async with start_program("--listen", f"unix:{path}", prefix=to_full_disk) as daemon:
+        assert await get_unix_status(path, "/healthz") == 200
+        result = await daemon.end(signal.SIGTERM)
 
-    assert result.status == 2
-    assert f"needs {PTY_MAX + 1} terminals, kernel.pty.max is {PTY_MAX}" in result.stderr
-    assert result.stderr.endswith(f"lower max_sessions to {sessions - 1} [pty_max_too_low]\n")
+    assert result.status == 0
+    assert "stdout cannot be written to" in result.stderr
+
+
+async def test_it_serves_without_stdin_stdout_and_stderr(tmp_path: Path) -> None:
+    path = tmp_path / "ws.sock"
+    without = ("sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh")
+    async with start_program("--listen", f"unix:{path}", prefix=without) as daemon:
+        assert await get_unix_status(path, "/healthz") == 200
+
+        standard = [os.readlink(f"/proc/{daemon.process.pid}/fd/{number}") for number in range(3)]
+        assert standard == ["/dev/null"] * 3
+        assert (await daemon.end(signal.SIGTERM)).status == 0
 
 
 def test_an_address_in_use_is_named() -> None:

@@ -77,4 +77,4 @@ async def test_an_unknown_address_is_an_error_in_words(site):
         answer = await browser.get("/nothing")
 
     assert answer.status_code == 404
-    assert "That did not work" in answer.text
+    assert "There is no such page here." in answer.text

@@ -41,6 +41,15 @@ def prepare(settings: Settings, warnings: Sequence[str] = ()) -> int:
     return child_nofile
 
 
+def say(line: str) -> None:
+    """Write `line` to stdout. That nobody reads it is no reason not to serve, but worth a line in the log."""
+    try:
+        # Past Python's buffer, which would fail again, and change the exit status, when the interpreter ends.
+        os.write(1, f"{line}\n".encode())
+    except OSError as exc:
+        log.warning("stdout cannot be written to", extra={"reason": exc.strerror})
+
+
 def _server_settings(settings: Settings) -> ServerSettings:
     """Return the server's own section of the settings."""
     return ServerSettings(

@@ -1,6 +1,7 @@
 """Room for `max_sessions`: open files and terminals that the kernel gives us, checked before the first client comes.
 
-Each session needs at most four descriptors (socket, terminal or two pipes, pidfd, a spare during the start).
+A session on a terminal holds three descriptors (socket, terminal, pidfd) and a fourth while it starts. One on pipes
+holds five: a daemon full of those refuses with 503 before it has `max_sessions`.
 """
 
 import resource

@@ -1,5 +1,8 @@
 """The program: `ws-subprocess [serve|run|config]`; without a subcommand it serves, as the original program did."""
 
+import os
+import sys
+
 import click
 
 from ws_subprocess import __version__
@@ -29,6 +32,14 @@ def program() -> None:
     """
 
 
+def open_missing_streams() -> None:
+    """Give a process without stdin, stdout or stderr empty ones, so that no socket gets their numbers."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            # The kernel gives the lowest free number; in this order that is the stream's own.
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115 - open as long as the process
+
+
 program.add_command(serve)
 program.add_command(run)
 program.add_command(config)
@@ -36,4 +47,5 @@ program.add_command(config)
 
 def main() -> None:
     """Run the program; does not return."""
+    open_missing_streams()
     program.main(prog_name="ws-subprocess")

@@ -119,7 +119,7 @@ def _serve(settings: Settings, options: RunOptions, path: str, args: tuple[str, 
     # Not at the top: `--help` must not wait for the server's packages.
     from ws_subprocess.app import Command, create_run_app
     from ws_subprocess.cli.browser import open_in_browser
-    from ws_subprocess.cli.daemon import prepare, serve_app
+    from ws_subprocess.cli.daemon import prepare, say, serve_app
 
     settings = replace(settings, max_sessions=_max_sessions(settings, options))
     token = secrets.token_urlsafe(TOKEN_BYTES)
@@ -135,7 +135,7 @@ def _serve(settings: Settings, options: RunOptions, path: str, args: tuple[str, 
 
     def announce(urls: list[str]) -> None:
         address = f"{urls[0]}/#token={token}"
-        click.echo(address)
+        say(address)
         if options.open_browser:
             open_in_browser(address, folder)
 

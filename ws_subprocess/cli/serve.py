@@ -24,8 +24,8 @@ def serve(config_path: str | None, **flags: Any) -> None:
 
     # Not at the top: `--help` must not wait for the server's packages.
     from ws_subprocess.app import create_app
-    from ws_subprocess.cli.daemon import prepare, serve_app
+    from ws_subprocess.cli.daemon import prepare, say, serve_app
 
     child_nofile = prepare(loaded.settings, loaded.warnings)
     app = create_app(loaded.settings, owns_process=True, child_nofile=child_nofile)
-    sys.exit(serve_app(app, loaded.settings, lambda urls: click.echo(" ".join(["ready", *urls]))))
+    sys.exit(serve_app(app, loaded.settings, lambda urls: say(" ".join(["ready", *urls]))))

@@ -63,8 +63,8 @@ class NativeDialect:
         return decode(fields)
 
     def encode(self, event: ServerEvent) -> str:
-        """Return the JSON text of an event."""
-        return json.dumps(_build_fields(event), separators=(",", ":"), ensure_ascii=False)
+        """Return the JSON text of an event, ASCII only: half a surrogate pair in a title stays a valid message."""
+        return json.dumps(_build_fields(event), separators=(",", ":"))
 
     def encode_output(self, stream: int, data: bytes) -> bytes:
         """Return output as it is, or behind its stream's number."""
@@ -145,6 +145,9 @@ def _is_integer(value: object) -> TypeGuard[int]:
 
 def _show(value: object) -> str:
     """Name a value of a peer in at most 40 characters, as the peer wrote it."""
+    if isinstance(value, list | dict):
+        # Writing out what is nested may need more stack than reading it did.
+        return "a list" if isinstance(value, list) else "an object"
     text = json.dumps(value)
     return text if len(text) <= 40 else text[:39] + "…"
 

@@ -28,13 +28,15 @@ export function launchChromium({ flags = [] } = {}) {
 
 export class TerminalPage {
   #problems = [];
-  #expected = [];
+  #expected;
 
   /**
    * @param {import("playwright-core").Page} page
    * @param {string} artefacts folder for pictures
+   * @param {RegExp[]} expected complaints that belong to the scenario
    */
-  constructor(page, artefacts) {
+  constructor(page, artefacts, expected) {
+    this.#expected = expected;
     this.page = page;
     this.terminal = page.locator("ws-terminal");
     this.artefacts = artefacts;
@@ -47,19 +49,14 @@ export class TerminalPage {
    * @param {import("playwright-core").Browser} browser
    * @param {object} [context] playwright's context options: viewport, colorScheme, hasTouch, permissions, ...
    */
-  static async open(browser, url, artefacts, context = {}) {
+  static async open(browser, url, artefacts, context = {}, expected = []) {
     const owner = await browser.newContext({ viewport: { width: 1000, height: 640 }, colorScheme: "dark", ...context });
     const page = await owner.newPage();
     page.setDefaultTimeout(WAIT_MS);
-    const terminalPage = new TerminalPage(page, artefacts);
+    const terminalPage = new TerminalPage(page, artefacts, expected);
     await page.addInitScript(reportViolations);
     await page.goto(url);
     return terminalPage;
-  }
-
-  /** A refused handshake cannot be kept off the console; a scenario says so here. */
-  expectProblem(pattern) {
-    this.#expected.push(pattern);
   }
 
   /** @throws {Error} when the page complained about anything that was not expected */
@@ -68,18 +65,38 @@ export class TerminalPage {
   }
 
   /** Waits for the element's state: idle, connecting, running, ended, refused or lost. */
-  async waitForState(state) {
-    await this.#waitFor(`state ${state}`, (wanted) => document.querySelector("ws-terminal")?.state === wanted, state);
+  waitForState(state) {
+    return this.#waitFor(`state ${state}`, (wanted) => document.querySelector("ws-terminal")?.state === wanted, state);
   }
 
   /** Waits until the terminal's text matches. */
-  async waitForText(pattern) {
-    const { source, flags } = pattern;
-    await this.#waitFor(
-      `text ${pattern}`,
-      (wanted) => new RegExp(wanted.source, wanted.flags).test(document.querySelector("ws-terminal").text()),
-      { source, flags },
-    );
+  waitForText(pattern, timeoutMs) {
+    const holds = ({ source, flags }) => new RegExp(source, flags).test(document.querySelector("ws-terminal").text());
+    return this.#waitFor(`text ${pattern}`, holds, { source: pattern.source, flags: pattern.flags }, timeoutMs);
+  }
+
+  /** Waits until so many bytes of output have arrived. */
+  waitForOffset(offset) {
+    return this.#waitFor(`offset ${offset}`, (wanted) => document.querySelector("ws-terminal").offset >= wanted, offset);
+  }
+
+  /** Waits until both rows and columns differ from `size`. */
+  waitForOtherSize(size) {
+    const holds = ({ rows, cols }) => {
+      const element = document.querySelector("ws-terminal");
+      return element.rows !== rows && element.cols !== cols;
+    };
+    return this.#waitFor("another size", holds, size);
+  }
+
+  /** @param {"light" | "dark"} name */
+  waitForTheme(name) {
+    const holds = (wanted) => getComputedStyle(document.querySelector("ws-terminal").shadowRoot.querySelector(".frame")).colorScheme === wanted;
+    return this.#waitFor(`theme ${name}`, holds, name);
+  }
+
+  waitForClipboard(text) {
+    return this.page.waitForFunction(async (wanted) => (await navigator.clipboard.readText()) === wanted, text);
   }
 
   /** Waits until the words outside the terminal (state, outcome, questions) match. */
@@ -95,8 +112,25 @@ export class TerminalPage {
     return this.terminal.evaluate((element) => element.outcome);
   }
 
+  offset() {
+    return this.terminal.evaluate((element) => element.offset);
+  }
+
   size() {
     return this.terminal.evaluate(({ rows, cols }) => ({ rows, cols }));
+  }
+
+  /** How xterm.js draws now: webgl, or elements. */
+  drawing() {
+    return this.terminal.evaluate((element) => ({ renderer: element.shadowRoot.querySelector(".xterm-rows > div") ? "elements" : "webgl" }));
+  }
+
+  /** What a driver or a laptop that wakes up may do at any time. */
+  async loseWebgl() {
+    await this.terminal.evaluate((element) => {
+      for (const canvas of element.shadowRoot.querySelectorAll("canvas")) canvas.getContext("webgl2")?.getExtension("WEBGL_lose_context").loseContext();
+    });
+    await this.terminal.locator(".xterm-rows > div").first().waitFor({ state: "attached" });
   }
 
   /** Types with the keyboard, where the focus is. */
@@ -109,7 +143,7 @@ export class TerminalPage {
   }
 
   button(name) {
-    return this.terminal.getByRole("button", { name });
+    return this.terminal.getByRole("button", { name, exact: typeof name === "string" });
   }
 
   async screenshot(name) {
@@ -122,21 +156,25 @@ export class TerminalPage {
     await this.page.context().close();
   }
 
-  async #waitFor(what, predicate, argument) {
+  /** `holds(argument)` runs in the page until it is true. */
+  async #waitFor(what, holds, argument, timeoutMs = WAIT_MS) {
     try {
-      await this.page.waitForFunction(predicate, argument, { timeout: WAIT_MS });
+      await this.page.waitForFunction(holds, argument, { timeout: timeoutMs });
     } catch (error) {
-      const shown = await this.page.evaluate(() => {
-        const element = document.querySelector("ws-terminal");
-        return JSON.stringify({ outcome: element?.outcome, text: element?.text?.().slice(-2000), body: document.body.innerText.slice(0, 500) });
-      });
-      throw new Error(`waited in vain for ${what}; the page shows ${shown}; problems: ${this.#problems.join(" | ")}`, { cause: error });
+      throw new Error(`waited in vain for ${what}; the page shows ${await this.page.evaluate(describePage)}; it complained: ${this.#problems.join(" | ")}`, { cause: error });
     }
   }
 
   #note(problem) {
-    if (!this.#problems.includes(problem) && !this.#expected.some((pattern) => pattern.test(problem))) this.#problems.push(problem);
+    const isExpected = this.#expected.some((pattern) => pattern.test(problem));
+    if (!isExpected && !this.#problems.includes(problem)) this.#problems.push(problem);
   }
+}
+
+/** Runs in the page: what a person sees, for the message of a test that failed. */
+function describePage() {
+  const element = document.querySelector("ws-terminal");
+  return JSON.stringify({ outcome: element?.outcome, text: element?.text?.().slice(-2000), body: document.body.innerText.slice(0, 500) });
 }
 
 /** Runs in the page: a blocked style or script becomes an error on the console, whatever the browser itself prints. */
