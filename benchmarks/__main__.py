@@ -37,6 +37,7 @@ MEASURES: dict[str, Measure] = {
 }
 # Where both of the daemon's dialects are worth a column; elsewhere they share all that costs.
 BOTH_DIALECTS = {"bulk", "echo"}
+BUSY_LOAD_PER_CPU = 0.3
 
 
 def main() -> None:
@@ -49,11 +50,12 @@ def main() -> None:
     _prepare_this_process()
     scale = QUICK if options.quick else FULL
     systems = all_systems()
+    environment = _environment()
     samples = Samples()
     try:
         _measure(options.only or list(MEASURES), systems, scale, samples)
     finally:  # an error in the last minute does not take the minutes before with it
-        _report(samples, systems, scale, options.json)
+        _report(samples, systems, scale, environment, options.json)
 
 
 def _parse_options() -> argparse.Namespace:
@@ -81,22 +83,32 @@ def _measure(names: Sequence[str], systems: Sequence[System], scale: Scale, samp
         print(f"{name}: {time.monotonic() - started:.1f} s", file=sys.stderr, flush=True)
 
 
-def _report(samples: Samples, systems: Sequence[System], scale: Scale, json_file: Path | None) -> None:
+def _report(
+    samples: Samples, systems: Sequence[System], scale: Scale, environment: dict[str, object], json_file: Path | None
+) -> None:
     missing = {system.name: system.missing for system in systems if system.missing is not None}
     print(markdown(samples, [system.name for system in systems], missing))
+    print("\n" + ", ".join(f"{name} {value}" for name, value in environment.items()))
     for line in missed_goals(samples):
         print(f"missed: {line}", file=sys.stderr)
     if json_file is not None:
-        run = {"environment": _environment(), "scale": asdict(scale), "missing": missing, "samples": samples.values}
+        run = {"environment": environment, "scale": asdict(scale), "missing": missing, "samples": samples.values}
         json_file.write_text(json.dumps(run, indent=1) + "\n")
 
 
 def _environment() -> dict[str, object]:
+    """Return what the figures depend on; warn when somebody else uses the machine."""
+    load, cpus = os.getloadavg()[0], os.cpu_count() or 1
+    if load > BUSY_LOAD_PER_CPU * cpus:
+        print(
+            f"load average {load:.1f} on {cpus} CPUs: others are at work here, do not trust the ratios", file=sys.stderr
+        )
     return {
         "machine": platform.platform(),
         "python": platform.python_version(),
-        "cpus": os.cpu_count(),
-        "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "cpus": cpus,
+        "load average before": round(load, 2),
+        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
 
 

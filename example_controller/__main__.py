@@ -37,8 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         only_program = single_command(options.command) if options.command else None
-        database = _open_database(options.database)
         listener = listen(options.listen)
+        database = _open_database(options.database)
     except (CommandMissingError, DatabaseError) as exc:
         parser.error(str(exc))
     except OSError as exc:

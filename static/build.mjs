@@ -81,6 +81,7 @@ const files = await vendoredFiles();
 await mkdir(VENDOR, { recursive: true });
 let written = 0;
 for (const [name, text] of files) if (await writeIfChanged(path.join(VENDOR, name), text)) written += 1;
-const strangers = (await readdir(VENDOR)).filter((name) => !files.has(name));
+// Names with a dot in front are stamps of the caller (make).
+const strangers = (await readdir(VENDOR)).filter((name) => !files.has(name) && !name.startsWith("."));
 for (const name of strangers) await rm(path.join(VENDOR, name), { recursive: true });
 console.log(`static/vendor: ${files.size} files, ${written} written, ${strangers.length} removed`);

@@ -30,29 +30,13 @@
  */
 
 import { Connection } from "./terminal/connection.js";
-import { build } from "./terminal/dom.js";
-import { KeyBar } from "./terminal/key-bar.js";
-import { shortcutOf } from "./terminal/keys.js";
-import { Leave } from "./terminal/leave.js";
-import { OutcomePanel, Question } from "./terminal/panels.js";
+import { Frame } from "./terminal/frame.js";
 import { PipeLine } from "./terminal/pipe-line.js";
-import { SearchBox } from "./terminal/search-box.js";
-import { STYLE_SHEETS } from "./terminal/style.js";
-import { TerminalView } from "./terminal/terminal-view.js";
-import { THEMES, resolveTheme } from "./terminal/themes.js";
+import { resolveTheme } from "./terminal/themes.js";
 import { TokenError, checkedToken, fetchToken } from "./terminal/tokens.js";
-import { ToolBar } from "./terminal/tool-bar.js";
 import { cleanTitle, describeOutcome } from "./terminal/words.js";
 
 const FONT_SIZE = { smallest: 8, normal: 14, largest: 32 };
-const STATUS_WORDS = {
-  idle: "waiting for a token",
-  connecting: "connecting…",
-  running: "running",
-  ended: "ended",
-  refused: "not started",
-  lost: "connection lost",
-};
 
 export class WsTerminal extends HTMLElement {
   static observedAttributes = ["token", "token-url", "font-size", "theme", "screen-reader", "read-only"];
@@ -60,14 +44,19 @@ export class WsTerminal extends HTMLElement {
   /** @type {(() => Promise<string>) | null} */
   #tokenSource = null;
   #token = null;
-  #attempt = 0;
+  /** A token may be good for one start only. */
+  #isTokenFresh = false;
+  /** @type {Frame | null} */
+  #frame = null;
+  /** @type {Connection | null} */
   #connection = null;
+  /** Counts the starts: what an earlier one still reports is old. */
+  #attempt = 0;
   #detail = { state: "idle", title: "" };
-  #hello = null;
+  /** Takes typed lines when the command has pipes and no terminal. */
   #pipeLine = null;
-  #parts = null;
   #prefersDark = matchMedia("(prefers-color-scheme: dark)");
-  #followSystem = () => this.#applyTheme();
+  #applySettings = () => this.#frame?.apply(this.#settings());
 
   constructor() {
     super();
@@ -75,22 +64,23 @@ export class WsTerminal extends HTMLElement {
   }
 
   connectedCallback() {
-    if (this.#parts === null) this.#build();
+    for (const name of ["token", "tokenSource"]) this.#upgradeProperty(name);
+    if (this.#frame === null) this.#build();
     this.#startIfReady();
   }
 
   disconnectedCallback() {
     // An element that is only moved is back in the document by then.
     queueMicrotask(() => {
-      if (!this.isConnected && this.#parts !== null) this.#tearDown();
+      if (!this.isConnected && this.#frame !== null) this.#tearDown();
     });
   }
 
   attributeChangedCallback(name, _old, value) {
-    if (name === "token") return this.#takeToken(value);
-    if (name === "token-url") return this.#startIfReady();
-    if (this.#parts !== null) this.#applySettings();
-    return undefined;
+    if (name === "token") this.#takeToken(value);
+    else if (name === "token-url") this.#startIfReady();
+    else if (name === "read-only") this.#applyRole();
+    else this.#applySettings();
   }
 
   set tokenSource(source) {
@@ -100,6 +90,7 @@ export class WsTerminal extends HTMLElement {
 
   set token(token) {
     this.#token = token;
+    this.#isTokenFresh = true;
     this.#startIfReady();
   }
 
@@ -112,11 +103,11 @@ export class WsTerminal extends HTMLElement {
   }
 
   get rows() {
-    return this.#parts?.view.size.rows ?? 0;
+    return this.#frame?.view.size.rows ?? 0;
   }
 
   get cols() {
-    return this.#parts?.view.size.cols ?? 0;
+    return this.#frame?.view.size.cols ?? 0;
   }
 
   get offset() {
@@ -124,20 +115,18 @@ export class WsTerminal extends HTMLElement {
   }
 
   async start() {
-    if (this.#parts === null) return;
+    if (this.#frame === null) return;
     this.#connection?.close();
     const attempt = (this.#attempt += 1);
-    this.#parts.outcome.hide();
-    this.#parts.question.hide();
+    this.#frame.clearOutcome();
     this.#setState({ state: "connecting", title: "" });
     try {
-      await this.#parts.view.open();
-      const token = await this.#nextToken();
+      await this.#frame.view.open();
+      const token = attempt === this.#attempt ? await this.#nextToken() : null;
       if (attempt === this.#attempt) this.#connect(token);
     } catch (error) {
+      if (attempt === this.#attempt) this.#finish(failedStart(error));
       if (!(error instanceof TokenError)) throw error;
-      const problem = { status: 0, code: "no_token", title: "There is no token for this terminal", detail: error.message };
-      if (attempt === this.#attempt) this.#finish({ state: "refused", problem, reachable: true });
     }
   }
 
@@ -150,135 +139,76 @@ export class WsTerminal extends HTMLElement {
   }
 
   type(text) {
-    this.#parts?.view.type(text);
+    this.#frame?.view.type(text);
   }
 
   text() {
-    return this.#parts?.view.text() ?? "";
+    return this.#frame?.view.text() ?? "";
   }
 
   focus() {
-    this.#parts?.view.focus();
+    this.#frame?.view.focus();
   }
 
   #build() {
-    const screen = build("div", { className: "screen" });
-    const view = new TerminalView(screen, this.#viewHandlers());
-    const search = new SearchBox(view, () => this.#themeName());
-    const bar = new ToolBar(this.#actions());
-    const keys = new KeyBar(view);
-    const outcome = new OutcomePanel(() => this.#startByPerson());
-    const question = new Question(() => view.focus());
-    const leave = new Leave(question);
-    const wait = build("div", { className: "wait" });
-    const hint = build("div", { className: "hint", hidden: true });
-    const stage = build("div", { className: "stage" }, screen, wait, search.element, question.element, hint);
-    const frame = build("div", { className: "frame", part: "frame" }, bar.element, stage, outcome.element, keys.element);
-    frame.addEventListener("keydown", (event) => this.#key(event), { capture: true });
-    this.#parts = { view, search, bar, keys, outcome, question, leave, wait, hint, frame };
-    this.shadowRoot.adoptedStyleSheets = [...STYLE_SHEETS, ...this.shadowRoot.adoptedStyleSheets];
-    this.shadowRoot.append(frame);
-    this.#prefersDark.addEventListener("change", this.#followSystem);
+    this.#frame = new Frame(this.shadowRoot, {
+      typed: (text) => this.#typed(text),
+      typedBytes: (bytes) => this.#sendInput(bytes),
+      resized: (size) => this.#connection?.resize(size),
+      startAgain: () => {
+        this.start();
+        this.focus();
+      },
+      choose: (setting, value) => this.#choose(setting, value),
+    });
+    this.#prefersDark.addEventListener("change", this.#applySettings);
     this.#applySettings();
     this.#setState({ state: "idle", title: "" });
   }
 
   #tearDown() {
     this.close();
-    this.#prefersDark.removeEventListener("change", this.#followSystem);
-    this.#parts.view.dispose();
-    this.#parts = null;
-    this.shadowRoot.replaceChildren();
-    this.shadowRoot.adoptedStyleSheets = [];
+    this.#prefersDark.removeEventListener("change", this.#applySettings);
+    this.#frame.dispose();
+    this.#frame = null;
   }
 
-  #viewHandlers() {
+  /** A property that was set before this class was there hides the setter: takes it away, and sets it again. */
+  #upgradeProperty(name) {
+    if (!Object.hasOwn(this, name)) return;
+    const value = this[name];
+    delete this[name];
+    this[name] = value;
+  }
+
+  // Settings: attributes, which the person may change too.
+
+  #settings() {
     return {
-      typed: (text) => this.#typed(text),
-      typedBytes: (bytes) => this.#sendInput(bytes),
-      resized: (size) => {
-        this.#parts.bar.size = size;
-        this.#connection?.resize(size);
-      },
-      titled: (title) => (this.#parts.bar.subtitle = cleanTitle(title)),
-      copyWanted: (text) => this.#parts.leave.copy(text),
-      linkClicked: (uri, event) => this.#parts.leave.openLink(uri, event),
-      linkHovered: (uri) => {
-        this.#parts.hint.hidden = uri === null;
-        this.#parts.hint.textContent = uri ?? "";
-      },
-      ctrlUsed: () => this.#parts.keys.releaseCtrl(),
+      theme: resolveTheme(this.getAttribute("theme"), this.#prefersDark.matches),
+      fontSize: clampFontSize(Number(this.getAttribute("font-size") ?? FONT_SIZE.normal)),
+      screenReader: this.hasAttribute("screen-reader"),
     };
   }
 
-  #actions() {
-    const { normal } = FONT_SIZE;
-    return {
-      search: () => this.#parts.search.open(),
-      larger: () => this.#chooseFontSize(this.#fontSize() + 1),
-      smaller: () => this.#chooseFontSize(this.#fontSize() - 1),
-      normal: () => this.#chooseFontSize(normal),
-      switchTheme: () => this.#choose("theme", this.#themeName() === "dark" ? "light" : "dark"),
-      toggleReader: () => this.#choose("screen-reader", this.hasAttribute("screen-reader") ? null : ""),
-      copy: () => this.#parts.view.copySelection(),
-      leave: () => this.#parts.bar.focus(),
-    };
-  }
-
-  #key(event) {
-    const shortcut = shortcutOf(event);
-    if (shortcut !== null) {
-      event.preventDefault();
-      event.stopPropagation();
-      this.#actions()[shortcut]();
-    } else if (event.key === "Tab" && this.state !== "running") {
-      // xterm.js would keep it, for a program that is not there.
-      event.stopPropagation();
+  #choose(setting, value) {
+    if (setting === "theme") {
+      const system = resolveTheme("auto", this.#prefersDark.matches);
+      this.setAttribute("theme", value === system ? "auto" : value);
+    } else if (setting === "fontSize") {
+      const { fontSize } = this.#settings();
+      this.setAttribute("font-size", clampFontSize(value === 0 ? FONT_SIZE.normal : fontSize + value));
+    } else {
+      this.toggleAttribute("screen-reader");
     }
-  }
-
-  // Settings: what a person or the page may change while it runs.
-
-  #applySettings() {
-    const { view, bar } = this.#parts;
-    this.#applyTheme();
-    view.setFontSize(this.#fontSize());
-    view.setScreenReader(this.hasAttribute("screen-reader"));
-    bar.isScreenReader = this.hasAttribute("screen-reader");
-    this.#applyRole();
-  }
-
-  #applyTheme() {
-    const name = this.#themeName();
-    this.#parts.view.setTheme(name);
-    for (const [property, value] of Object.entries(THEMES[name].page)) this.#parts.frame.style.setProperty(property, value);
+    this.#tell("ws-terminal-settings", { ...this.#settings(), theme: this.getAttribute("theme") ?? "auto" });
   }
 
   #applyRole() {
-    const isReadOnly = this.hasAttribute("read-only") || this.#hello?.role === "viewer";
-    this.#parts.bar.isReadOnly = isReadOnly;
-    this.#parts.view.acceptsInput = this.state === "running" && !isReadOnly;
-  }
-
-  #themeName() {
-    return resolveTheme(this.getAttribute("theme"), this.#prefersDark.matches);
-  }
-
-  #fontSize() {
-    const wanted = Number(this.getAttribute("font-size") ?? FONT_SIZE.normal);
-    if (!Number.isFinite(wanted)) return FONT_SIZE.normal;
-    return Math.min(Math.max(wanted, FONT_SIZE.smallest), FONT_SIZE.largest);
-  }
-
-  #chooseFontSize(px) {
-    this.#choose("font-size", String(px));
-  }
-
-  #choose(attribute, value) {
-    if (value === null) this.removeAttribute(attribute);
-    else this.setAttribute(attribute, value);
-    const detail = { theme: this.getAttribute("theme") ?? "auto", fontSize: this.#fontSize(), screenReader: this.hasAttribute("screen-reader") };
-    this.#tell("ws-terminal-settings", detail);
+    if (this.#frame === null) return;
+    const isReadOnly = this.hasAttribute("read-only") || this.#detail.role === "viewer";
+    this.#frame.isReadOnly = isReadOnly;
+    this.#frame.view.acceptsInput = this.state === "running" && !isReadOnly;
   }
 
   // Tokens.
@@ -291,15 +221,15 @@ export class WsTerminal extends HTMLElement {
 
   #startIfReady() {
     const knowsToken = this.#tokenSource !== null || this.#token !== null || this.hasAttribute("token-url");
-    if (this.isConnected && this.#parts !== null && this.state === "idle" && knowsToken) this.start();
+    if (this.isConnected && this.#frame !== null && this.state === "idle" && knowsToken) this.start();
   }
 
   async #nextToken() {
-    const given = this.#token;
-    if (this.#tokenSource === null && !this.hasAttribute("token-url")) return checkedToken(given);
-    // It may be good for one start only, and there is a way to get more.
-    this.#token = null;
-    if (given !== null) return given;
+    const hasSource = this.#tokenSource !== null || this.hasAttribute("token-url");
+    if (this.#isTokenFresh || !hasSource) {
+      this.#isTokenFresh = false;
+      return checkedToken(this.#token);
+    }
     if (this.#tokenSource !== null) return checkedToken(await this.#askTokenSource());
     return fetchToken(this.getAttribute("token-url"));
   }
@@ -315,13 +245,13 @@ export class WsTerminal extends HTMLElement {
   // The session.
 
   #connect(token) {
-    const base = new URL(this.getAttribute("src") ?? new URL("../", import.meta.url), document.baseURI);
-    if (!base.pathname.endsWith("/")) base.pathname += "/";
-    this.#connection = new Connection({ base, token, size: this.#parts.view.size, listener: this.#listener(this.#attempt) });
+    const base = daemonBase(this.getAttribute("src"));
+    const { size } = this.#frame.view;
+    this.#connection = new Connection({ base, token, size, listener: this.#listener(this.#attempt) });
   }
 
   #listener(attempt) {
-    const { view } = this.#parts;
+    const { view } = this.#frame;
     return {
       opened: (hello) => this.#opened(hello),
       output: (bytes, _stream, done) => view.write(bytes, done),
@@ -334,41 +264,24 @@ export class WsTerminal extends HTMLElement {
     };
   }
 
-  #opened(hello) {
-    this.#hello = hello;
-    this.#pipeLine = hello.tty ? null : new PipeLine();
-    this.#parts.view.reset(hello.tty);
-    this.#parts.bar.subtitle = "";
-    const { session, role, tty, rows, cols } = hello;
-    this.#setState({ state: "running", title: cleanTitle(hello.title), session, role, tty, rows, cols });
+  #opened({ session, role, tty, rows, cols, title }) {
+    this.#pipeLine = tty ? null : new PipeLine();
+    this.#frame.view.reset(tty);
+    this.#setState({ state: "running", title: cleanTitle(title), session, role, tty, rows, cols });
     if (this.hasAttribute("autofocus") || this.shadowRoot.activeElement !== null) this.focus();
   }
 
   #finish(outcome) {
     const words = describeOutcome(outcome, location.origin);
-    this.#parts.view.hideCursor();
-    this.#parts.outcome.show(words);
-    this.#parts.question.hide();
+    this.#frame.showOutcome(words);
     this.#setState({ title: this.#detail.title, ...outcome, heading: words.heading, text: words.text });
   }
 
   #setState(detail) {
     this.#detail = detail;
-    const { state } = detail;
-    const { bar, wait, frame } = this.#parts;
-    frame.dataset.state = state;
-    frame.classList.toggle("succeeded", detail.exitCode === 0);
-    bar.title = detail.title || "Terminal";
-    bar.status = statusWords(detail);
-    wait.hidden = state !== "idle" && state !== "connecting";
-    wait.textContent = STATUS_WORDS[state];
+    this.#frame.showState(detail);
     this.#applyRole();
     this.#tell("ws-terminal-state", detail);
-  }
-
-  #startByPerson() {
-    this.start();
-    this.focus();
   }
 
   #tell(name, detail) {
@@ -376,13 +289,12 @@ export class WsTerminal extends HTMLElement {
   }
 
   #typed(text) {
-    if (this.#pipeLine === null) return this.#sendInput(new TextEncoder().encode(text));
-    for (const step of this.#pipeLine.type(text)) this.#pipeStep(step);
-    return undefined;
+    if (this.#pipeLine === null) this.#sendInput(new TextEncoder().encode(text));
+    else for (const step of this.#pipeLine.type(text)) this.#takePipeStep(step);
   }
 
-  #pipeStep({ echo, send, end, signal }) {
-    if (echo !== undefined) this.#parts.view.write(echo);
+  #takePipeStep({ echo, send, end, signal }) {
+    if (echo !== undefined) this.#frame.view.write(echo);
     if (send !== undefined) this.#sendInput(new TextEncoder().encode(send));
     if (end) this.#connection.endInput();
     if (signal !== undefined) this.#connection.signal(signal);
@@ -390,13 +302,27 @@ export class WsTerminal extends HTMLElement {
 
   #sendInput(bytes) {
     if (this.#connection.sendInput(bytes)) return;
-    this.#parts.question.ask("That was not sent: the command is not reading its input, and too much is waiting for it already.", "", [{ label: "OK" }]);
+    this.#frame.tell("That was not sent: the command is not reading its input, and too much is waiting for it already.");
   }
 }
 
-function statusWords({ state, exitCode, signal }) {
-  if (state !== "ended") return STATUS_WORDS[state];
-  return signal === null ? `ended, exit code ${exitCode}` : `ended by ${signal}`;
+function clampFontSize(px) {
+  return Number.isFinite(px) ? Math.min(Math.max(px, FONT_SIZE.smallest), FONT_SIZE.largest) : FONT_SIZE.normal;
+}
+
+/** Where the daemon is; left out, it is where this module came from. Relative addresses are the page's. */
+function daemonBase(src) {
+  const address = src ?? new URL("../", import.meta.url).href;
+  if (!URL.canParse(address, document.baseURI)) throw new TypeError(`src: ${address} is no address.`);
+  const base = new URL(address, document.baseURI);
+  if (!base.pathname.endsWith("/")) base.pathname += "/";
+  return base;
+}
+
+/** What a start that did not get as far as the server is told as. */
+function failedStart(error) {
+  const title = error instanceof TokenError ? "There is no token for this terminal" : "The terminal cannot be opened";
+  return { state: "refused", reachable: true, problem: { status: 0, code: "", title, detail: error.message } };
 }
 
 customElements.define("ws-terminal", WsTerminal);

@@ -78,8 +78,8 @@ export class Connection {
     this.#socket.binaryType = "arraybuffer";
     this.#socket.onmessage = ({ data }) => this.#receive(data);
     this.#socket.onclose = ({ code }) => this.#closed(code);
-    // What went wrong stands in the close event that follows; a browser tells a script no more than that.
-    this.#socket.onerror = () => {};
+    // A close event follows, unless the page's own policy did not let the socket out (Chromium).
+    this.#socket.onerror = () => this.#socket.readyState === this.#socket.CLOSED && this.#closed(CLOSE_ABNORMAL);
     this.#setDeadline(this.#deadlines.helloMs, "the server did not start the command in time");
   }
 
@@ -196,6 +196,7 @@ export class Connection {
   }
 
   async #closed(closeCode) {
+    this.#socket.onclose = this.#socket.onerror = () => {};
     if (this.#exit !== null) return this.#setDeadline(undefined);
     if (this.#state === "running") return this.#end({ state: "lost", closeCode, ...this.#lastError });
     if (this.#state !== "connecting") return undefined;

@@ -29,10 +29,12 @@ export class Leave {
 
   /** A link was clicked: with Ctrl or Cmd it opens, else its whole address is shown first. */
   openLink(uri, { ctrlKey, metaKey }) {
-    if (!/^https?:/i.test(uri)) return;
-    const open = () => window.open(uri, "_blank", "noopener,noreferrer");
+    if (!/^https?:/i.test(uri) || !URL.canParse(uri)) return;
+    // As the browser reads it: foreign letters in a host name show as what they are.
+    const address = new URL(uri).href;
+    const open = () => window.open(address, "_blank", "noopener,noreferrer");
     if (ctrlKey || metaKey) open();
-    else this.#question.ask("Open this link? It comes from the program in the terminal.", uri, [{ label: "Open", run: open }, { label: "No" }]);
+    else this.#question.ask("Open this link? It comes from the program in the terminal.", address, [{ label: "Open", run: open }, { label: "No" }]);
   }
 
   #askToCopy(text) {

@@ -50,6 +50,16 @@ export class Question {
       this.#preview,
       this.#answers,
     );
+    this.element.addEventListener("keydown", (event) => event.key === "Escape" && this.#close());
+  }
+
+  get isOpen() {
+    return !this.element.hidden;
+  }
+
+  /** Gives the keyboard to the first answer. */
+  focus() {
+    this.#answers.querySelector("button").focus();
   }
 
   /**
@@ -70,10 +80,14 @@ export class Question {
 
   #button({ label, run }, isFirst) {
     const onclick = () => {
-      this.hide();
       run?.();
-      this.#answered();
+      this.#close();
     };
     return buildButton({ label, text: label, className: isFirst ? "primary" : "plain", onclick });
+  }
+
+  #close() {
+    this.hide();
+    this.#answered();
   }
 }

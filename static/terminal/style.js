@@ -11,7 +11,7 @@ const CSS = `
   contain: content;
   font: 13px/1.45 system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", "DejaVu Sans", sans-serif;
 }
-:host([hidden]) { display: none; }
+:host([hidden]), ws-terminal-style { display: none; }
 [hidden] { display: none !important; }
 .frame, .frame > *, .stage > *, .search > * { box-sizing: border-box; }
 

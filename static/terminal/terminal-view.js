@@ -25,6 +25,9 @@ const SCROLLBACK_LINES = 10_000;
 const CLIPBOARD_CHARACTERS_MAX = 1024 * 1024;
 const FONT_TIMEOUT_MS = 3000;
 
+// What a screen reader says of the terminal. Tab belongs to the program, so the way out is part of the name.
+Terminal.strings.promptLabel = "Terminal input. Control Shift Enter leaves the terminal.";
+
 export class TerminalView {
   #terminal;
   #container;

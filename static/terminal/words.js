@@ -86,12 +86,12 @@ function describeRefusal({ problem, reachable }, pageOrigin) {
   }
   return {
     heading: "The server cannot be reached",
-    text: `Either it is not running, or the network is down, or it does not accept pages of ${pageOrigin} (its setting allow_origins).`,
+    text: `Either it is not running, or the network is down, or it does not accept pages of ${pageOrigin} (its setting allow_origins), or this page's Content-Security-Policy keeps it away (connect-src).`,
   };
 }
 
 function describeLoss({ code, message, closeCode }) {
-  const reason = Object.hasOwn(ENDINGS, code) ? ENDINGS[code] : message && `The last word was: ${message}.`;
+  const reason = Object.hasOwn(ENDINGS, code) ? ENDINGS[code] : message && `Reason: ${message}.`;
   const tail = "What the command does now cannot be seen from here.";
   return { heading: "The connection was lost", text: [reason || `No reason was given (close code ${closeCode}).`, tail].join(" ") };
 }

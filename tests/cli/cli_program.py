@@ -5,6 +5,7 @@ import contextlib
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,6 +74,7 @@ class Daemon:
 @contextlib.asynccontextmanager
 async def start_program(*args: str, prefix: tuple[str, ...] = (), **variables: str) -> AsyncIterator[Daemon]:
     """Start `ws-subprocess ARGS`, behind `prefix` if given; it is gone at the end of the block."""
+    threads = threading.active_count()
     process = await asyncio.create_subprocess_exec(
         *prefix,
         *PROGRAM,
@@ -88,6 +90,8 @@ async def start_program(*args: str, prefix: tuple[str, ...] = (), **variables: s
         if process.returncode is None:
             process.kill()
             await asyncio.wait_for(process.communicate(), DEADLINE_S)
+        # On Python 3.11 asyncio waits for each process in a thread, which ends a little after the process.
+        await until(lambda: threading.active_count() <= threads, "asyncio's thread")
 
 
 async def get_status(url: str) -> int:

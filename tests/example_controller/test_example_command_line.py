@@ -117,7 +117,10 @@ def test_a_port_in_use_is_named_with_the_way_out():
         (["--daemon", "ws://127.0.0.1:8866"], "'ws://127.0.0.1:8866' is not http://NAME:PORT"),
         (["--daemon", "http://[::1]:8866"], "'http://[::1]:8866' is not http://NAME:PORT"),
         (["--daemon", "http://a.example; script-src *"], "is not http://NAME:PORT"),
-        (["--database", "/proc/nothing/controller.sqlite3"], "/proc/nothing/controller.sqlite3"),
+        (
+            ["--listen", "127.0.0.1:0", "--database", "/proc/nothing/controller.sqlite3"],
+            "/proc/nothing/controller.sqlite3",
+        ),
         (["--", "no-such-tool"], "no-such-tool: there is no such program"),
     ],
 )
@@ -133,7 +136,7 @@ def test_a_file_that_is_no_database_is_named_and_left_alone(tmp_path):
     path = tmp_path / "letter.txt"
     path.write_text("Dear reader, this is no database. " * 9)
 
-    result = run("--database", str(path))
+    result = run("--listen", "127.0.0.1:0", "--database", str(path))
 
     assert result.returncode == 2
     assert f"{path}: file is not a database; name another file with --database" in result.stderr

@@ -45,15 +45,23 @@ def demo(tmp_path):
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
     ) as process:
-        lines = []
-        for line in process.stdout:
-            lines.append(line)
-            if line.startswith("Open "):
-                break
-        opened = re.fullmatch(r"Open (http://127\.0\.0\.1:\d+)/ .*\n", lines[-1])
-        assert opened is not None, "".join(lines)
-        yield process, opened[1]
-        process.kill()
+        try:
+            yield process, address_to_open(process.stdout)
+        finally:
+            # Not SIGKILL, which would leave no time to end what it started.
+            process.terminate()
+            process.communicate(timeout=END_TIMEOUT_S)
+
+
+def address_to_open(output):
+    lines = []
+    for line in output:
+        lines.append(line)
+        if line.startswith("Open "):
+            break
+    opened = re.fullmatch(r"Open (http://127\.0\.0\.1:\d+)/ .*\n", lines[-1])
+    assert opened is not None, "".join(lines)
+    return opened[1]
 
 
 def run_bash(origin):

@@ -105,6 +105,7 @@ def run_server(
     loop_factory: Callable[[], asyncio.AbstractEventLoop],
     http_protocol: type[asyncio.Protocol],
     lifecycle: Any = None,
+    with_lifespan: bool = False,
     **changes: Any,
 ) -> Iterator[RunningServer]:
     """Serve until the block ends, then drain and see to it that the server's thread came to its end."""
@@ -120,7 +121,8 @@ def run_server(
             running.append(RunningServer(server, asyncio.get_running_loop(), urls, thread))
             started.set()
 
-        server = DrainingServer(application, settings, lifecycle or NoSessions(), on_ready, http_protocol)
+        served = application if with_lifespan else without_lifespan(application)
+        server = DrainingServer(served, settings, lifecycle or NoSessions(), on_ready, http_protocol)
         try:
             await server.serve()
         finally:
@@ -150,12 +152,21 @@ def run_server(
         raise failures[0]
 
 
+def without_lifespan(application: Application) -> Application:
+    """Return an application that says at once that it does not care when the server starts and ends."""
+
+    async def connections_only(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "lifespan":
+            raise NotImplementedError
+        await application(scope, receive, send)
+
+    return connections_only
+
+
 def direct(use: Callable[..., Any]) -> Application:
     """Return an application that accepts every websocket and gives `use` its direct channel and `receive`."""
 
     async def application(scope: Any, receive: Any, send: Any) -> None:
-        if scope["type"] != "websocket":
-            return
         await receive()
         await send({"type": "websocket.accept"})
         await use(scope["extensions"]["ws_subprocess.direct"]["channel"], receive)

@@ -1,16 +1,14 @@
 """A controller that tests tell what to answer, and daemons that end with the test that started them."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from daemon_process import DaemonProcess, launch
+from daemon_process import DaemonProcess, StartDaemon, launch
 from scripted_controller import ScriptedController, run_controller
 
 LISTEN = ("--listen", "127.0.0.1:0")
-
-StartDaemon = Callable[..., Awaitable[DaemonProcess]]
 
 
 @pytest.fixture

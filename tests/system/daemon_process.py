@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -137,6 +137,10 @@ class DaemonProcess:
 
     def _has_announced(self) -> bool:
         return (self.folder / "stdout").read_bytes().endswith(b"\n")
+
+
+# Starts `ws-subprocess serve FLAGS`; the fixture `start_daemon`.
+StartDaemon = Callable[..., Awaitable[DaemonProcess]]
 
 
 def launch(

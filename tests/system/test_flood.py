@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import statistics
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -16,12 +17,14 @@ from websockets.exceptions import ConnectionClosed
 
 MIB = 1024 * 1024
 # Every line is another number, so that what is lost, doubled or swapped changes the hash: 7 bytes a line and more.
-LAST_NUMBER = scaled(12_200_000)
+LAST_NUMBER = scaled(12_500_000)
 # Raw, so that the terminal changes nothing and the flood is as fast as it can be.
 FLOOD = ("/bin/sh", "-c", 'stty raw; exec seq 1 "$1"', "sh", str(LAST_NUMBER))
 WINDOW_BYTES = 512 * 1024
 GROWTH_MAX_BYTES = 8 * MIB
 ROUND_TRIPS = 200
+# On an idle machine 0.3 ms; a wait for the flood would take seconds.
+ECHO_MEDIAN_S = 0.05
 ECHO_MAX_S = 1.0
 
 
@@ -82,6 +85,12 @@ async def measure_echo(websocket: ClientConnection) -> float:
     return time.perf_counter() - begun
 
 
+def check_echoes(echoes_s: list[float]) -> None:
+    """Fail unless a person would have noticed nothing."""
+    assert statistics.median(echoes_s) < ECHO_MEDIAN_S
+    assert max(echoes_s) < ECHO_MAX_S
+
+
 async def until_it_waits(daemon: DaemonProcess) -> None:
     """Wait until the daemon reads no more of the flood."""
     before, now = -1.0, 0.0
@@ -108,7 +117,7 @@ async def test_a_flood_waits_for_its_client_and_nobody_else_does(
             close_code = await flooded.read_to_end(acknowledges=dialect == NATIVE)
             after_bytes = daemon.rss_bytes()
 
-    assert max(echoes_s) < ECHO_MAX_S
+    check_echoes(echoes_s)
     assert stalled_bytes - before_bytes < GROWTH_MAX_BYTES
     assert after_bytes - before_bytes < GROWTH_MAX_BYTES
     assert (flooded.size, flooded.digest.hexdigest()) == expected
@@ -122,7 +131,7 @@ async def test_others_are_answered_while_a_flood_flows(daemon: DaemonProcess, co
         echoes_s = [await measure_echo(other) for _ in range(ROUND_TRIPS)]
 
         assert await flood == 1000
-    assert max(echoes_s) < ECHO_MAX_S
+    check_echoes(echoes_s)
 
 
 async def test_the_server_stops_a_window_after_the_last_acknowledgement(

@@ -64,6 +64,9 @@ def find_refusal(method: bytes, target: bytes, http_version: str, headers: Heade
             return _bad("Duplicate header")
     if http_version == "1.1" and not _values(headers, b"host"):
         return _bad("Host header missing")
+    if _values(headers, b"content-length") and _values(headers, b"transfer-encoding"):
+        # RFC 9112, section 6.3: two opinions about where a request ends are how requests are smuggled.
+        return _bad("Content-Length beside Transfer-Encoding")
     if wants_websocket(headers):
         return _find_handshake_refusal(method, http_version, headers)
     return None

@@ -102,7 +102,7 @@ class WebSocketConnection(asyncio.Protocol):
         Returns:
             False when more waits than should; `on_writable` is called once when it has drained.
         """
-        if self.phase is not Phase.OPEN:
+        if self.phase is not Phase.OPEN or self._is_jammed():
             return True
         if isinstance(message, str):
             self._send(Opcode.TEXT, message.encode())
@@ -272,8 +272,8 @@ class WebSocketConnection(asyncio.Protocol):
         """Let the parser's answer out, unless this peer asks too often."""
         if not self._controls.allows(self._loop.time()):
             self._fail(CloseCode.POLICY_VIOLATION, "Too many pings")
-            return
-        self._flush()
+        elif not self._is_jammed():
+            self._flush()
 
     def _on_close(self) -> None:
         """The peer's Close: an answer to ours, or its wish, which the parser has answered."""
@@ -322,11 +322,15 @@ class WebSocketConnection(asyncio.Protocol):
             self._parser.send_binary(payload)
             self._flush()
 
+    def _is_jammed(self) -> bool:
+        """Tell whether so much waits already that whoever makes us write is out of order; cut the connection if so."""
+        if self._is_writable or self._transport.get_write_buffer_size() <= WRITE_ABORT_BYTES:
+            return False
+        log.warning("connection cut: its peer takes nothing", extra={"limit_bytes": WRITE_ABORT_BYTES})
+        self.abort()
+        return True
+
     def _write(self, data: bytes) -> None:
-        if not self._is_writable and self._transport.get_write_buffer_size() > WRITE_ABORT_BYTES:
-            log.warning("connection cut: its peer takes nothing", extra={"limit_bytes": WRITE_ABORT_BYTES})
-            self.abort()
-            return
         self._pulse.written_bytes += len(data)
         self._transport.write(data)
 

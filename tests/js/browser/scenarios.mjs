@@ -256,6 +256,44 @@ async function renderers(url, artefacts) {
   return { withoutWebgl: withElements, ...withWebgl };
 }
 
+/** What a host page may do with the element: move it, ask for tokens itself, take it away; and leaving it by keyboard. */
+function elementApi(url, artefacts) {
+  return withPage(url, artefacts, async (page) => {
+    await page.waitForState("running");
+    await page.terminal.evaluate((element) => {
+      // The same place again: for the element that is a way out of the document and back.
+      element.parentElement.append(element);
+      element.focus();
+    });
+    await prove(page);
+    await page.press("Control+Shift+Enter");
+    assert.equal(await page.focused(), "Search");
+    await page.press("Tab");
+    assert.equal(await page.focused(), "Smaller text");
+    await page.terminal.evaluate((element) => {
+      element.tokenSource = async () => {
+        throw new Error("no more tokens today");
+      };
+      element.start();
+    });
+    await page.waitForState("refused");
+    await page.waitForWords(/no more tokens today/);
+    await page.terminal.evaluate((element) => {
+      element.tokenSource = async () => sessionStorage.getItem("ws-subprocess.token");
+    });
+    await page.button("Try again").click();
+    await page.waitForState("running");
+    await prove(page);
+    const left = await page.terminal.evaluate(async (element) => {
+      element.remove();
+      await Promise.resolve();
+      return { state: element.state, isEmpty: element.shadowRoot.childElementCount === 0 };
+    });
+    assert.deepEqual(left, { state: "lost", isEmpty: true });
+    return {};
+  });
+}
+
 export const SCENARIOS = {
   "run-page": runPage,
   again,
@@ -266,4 +304,5 @@ export const SCENARIOS = {
   "touch-keys": touchKeys,
   embed,
   renderers,
+  "element-api": elementApi,
 };

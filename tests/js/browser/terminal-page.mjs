@@ -120,6 +120,11 @@ export class TerminalPage {
     return this.terminal.evaluate(({ rows, cols }) => ({ rows, cols }));
   }
 
+  /** The label of what has the keyboard inside the element. */
+  focused() {
+    return this.terminal.evaluate((element) => element.shadowRoot.activeElement?.getAttribute("aria-label"));
+  }
+
   /** How xterm.js draws now: webgl, or elements. */
   drawing() {
     return this.terminal.evaluate((element) => ({ renderer: element.shadowRoot.querySelector(".xterm-rows > div") ? "elements" : "webgl" }));
