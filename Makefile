@@ -38,7 +38,7 @@ demo: $(VENV)/.runtime $(PAGE)
 
 test: check $(PAGE) tests/js/node_modules/.installed browser
 	@echo "== tests of the page's parts (node)"
-	@node --test tests/js/
+	@node --test tests/js/*.test.mjs
 	@echo "== tests (pytest)"
 	@$(BIN)/python -m pytest --cov --cov-report=term:skip-covered $(TESTS)
 

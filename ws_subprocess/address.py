@@ -94,6 +94,8 @@ def _parse_tcp(text: str) -> Tcp:
     host, colon, port = text.rpartition(":")
     if not colon:
         raise ValueError(f"{text!r} is no address to listen on; use {FORMS}")
+    if text.endswith("]"):
+        raise ValueError(f"{text!r} names no port; write {text}:8866")
     if not host:
         raise ValueError(
             f"{text!r} names no host; write 127.0.0.1{text} for this machine only, [::]{text} for everybody"

@@ -102,7 +102,7 @@ class App:
 
         routes: list[BaseRoute] = [
             WebSocketRoute("/ws", terminal),
-            Route("/ws", terminal.answer_plain, methods=["GET"]),
+            Route("/ws", terminal.answer_plain, methods=["GET", "OPTIONS"]),
             page("/healthz", request_response(operations.get_health)),
             page("/readyz", request_response(operations.get_readiness)),
             page("/metrics", request_response(operations.get_metrics)),

@@ -43,7 +43,8 @@ class LaunchRequest:
 class Grant:
     """Leave to run one command. Only `auth` makes one; the spawner requires one.
 
-    `idle_timeout_s` and `max_lifetime_s` are seconds, None for no limit. Bounds of all fields: PROTOCOL.md, "The grant".
+    `idle_timeout_s` and `max_lifetime_s` are seconds, None for no limit. Bounds of all fields: PROTOCOL.md, "The
+    grant".
     """
 
     command: str

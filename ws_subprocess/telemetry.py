@@ -27,8 +27,8 @@ class Metrics:
     """The daemon's figures, in a registry of their own.
 
     Attributes:
-        count_live: Set by the composition root; returns (sessions, input bytes, output bytes) of the live sessions, so that
-            counting costs nothing on the way of a keystroke.
+        count_live: Set by the composition root; returns (sessions, input bytes, output bytes) of the live sessions, so
+            that counting costs nothing on the way of a keystroke.
     """
 
     def __init__(self) -> None:
@@ -126,9 +126,9 @@ class ConsoleFormatter(logging.Formatter):
         return line
 
 
-def configure_logging(format: str, level: str) -> None:
-    """Send all logging to stderr. `format` is auto, console or json; auto means console on a terminal."""
-    is_console = format == "console" or (format == "auto" and sys.stderr.isatty())
+def configure_logging(form: str, level: str) -> None:
+    """Send all logging to stderr. `form` is auto, console or json; auto means console on a terminal."""
+    is_console = form == "console" or (form == "auto" and sys.stderr is not None and sys.stderr.isatty())
     handler = logging.StreamHandler()
     handler.setFormatter(ConsoleFormatter() if is_console else JsonFormatter())
     root = logging.getLogger()

@@ -132,7 +132,7 @@ def run_server(
         try:
             with asyncio.Runner(loop_factory=loop_factory) as runner:
                 runner.run(main())
-        except BaseException as exc:
+        except BaseException as exc:  # noqa: BLE001 - raised again in the test's own thread
             failures.append(exc)
         finally:
             started.set()

@@ -1,5 +1,6 @@
 """How a websocket ends: Close handshakes, refusals, applications that fail."""
 
+import asyncio
 import logging
 import queue
 import threading
@@ -26,12 +27,16 @@ def answering(*messages):
     return application
 
 
-def wait_until_lost(server):
-    """Return once the server has no connection left."""
+def until(condition):
     ends_at_s = time.monotonic() + WAIT_S
-    while server.server.server_state.connections:
+    while not condition():
         assert time.monotonic() < ends_at_s
         threading.Event().wait(0.01)
+
+
+def wait_until_lost(server):
+    """Return once the server has no connection left."""
+    until(lambda: not server.server.server_state.connections)
 
 
 ACCEPT = {"type": "websocket.accept"}
@@ -243,6 +248,77 @@ def test_a_client_that_sends_much_before_the_answer_waits_and_is_noticed_when_it
         sock.sendall(handshake() + frame(BINARY, bytes(2**17)))
 
     assert seen.get(timeout=WAIT_S) == 1006
+
+
+ANSWER = {"type": "websocket.http.response.start", "status": 403, "headers": []}
+MESSAGE = {"type": "websocket.send", "text": "hello"}
+
+
+@pytest.mark.parametrize("messages", [[MESSAGE], [ANSWER, ACCEPT]], ids=["message first", "answer twice"])
+def test_an_answer_that_makes_no_sense_gives_500(serving, messages, caplog):
+    response = serving(answering(*messages)).request(handshake())
+
+    assert response.startswith(b"HTTP/1.1 500 ")
+    assert [record.exc_info[0] for record in errors(caplog)] == [RuntimeError]
+
+
+def test_a_message_that_makes_no_sense_closes_with_1011(serving, caplog):
+    with serving(answering(ACCEPT, ACCEPT)).upgrade() as client:
+        assert client.read_close()[0] == 1011
+    assert [record.exc_info[0] for record in errors(caplog)] == [RuntimeError]
+
+
+def test_sending_to_a_client_that_left_is_no_error_of_the_application(serving, caplog):
+    ended = queue.Queue()
+
+    async def application(scope, receive, send):
+        await receive()
+        await send(ACCEPT)
+        await receive()
+        try:
+            await send(MESSAGE)
+        except OSError as exc:
+            ended.put(exc)
+            raise
+
+    with serving(application).upgrade():
+        pass
+
+    assert isinstance(ended.get(timeout=WAIT_S), OSError)
+    assert not errors(caplog)
+
+
+async def forever(scope, receive, send):
+    """Answers nothing and heeds nothing."""
+    await asyncio.Event().wait()
+
+
+async def forever_open(scope, receive, send):
+    await receive()
+    await send(ACCEPT)
+    await asyncio.Event().wait()
+
+
+@both_loops
+def test_a_handshake_that_is_open_when_the_server_ends_is_answered_503(serving):
+    server = serving(forever)
+    with server.connect() as sock:
+        sock.sendall(handshake())
+        until(lambda: server.server.server_state.tasks)
+
+        server.stop()
+
+        assert read_to_end(sock).startswith(b"HTTP/1.1 503 ")
+
+
+def test_an_application_that_heeds_nothing_does_not_keep_the_server(serving, caplog):
+    server = serving(forever_open, close_timeout_s=0.2)
+    with server.upgrade() as client:
+        server.stop()
+
+        assert client.read_close() == (1012, "service restart")
+        until(lambda: not server.thread.is_alive())
+    assert not errors(caplog)
 
 
 def test_headers_and_subprotocol_of_the_application_are_in_the_answer(serving):

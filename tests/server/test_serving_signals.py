@@ -21,8 +21,8 @@ HERE = Path(__file__).parent
 class Daemon:
     """A tiny_daemon that runs until the test is over."""
 
-    def __init__(self, options, **popen):
-        command = [sys.executable, str(HERE / "tiny_daemon.py"), json.dumps(options)]
+    def __init__(self, options, prefix=(), **popen):
+        command = [*prefix, sys.executable, str(HERE / "tiny_daemon.py"), json.dumps(options)]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **popen)
         self.buffer = b""
 
@@ -167,28 +167,16 @@ def test_a_unix_socket_of_a_killed_daemon_is_taken_over(daemon, tmp_path):
 
 def test_systemd_hands_its_sockets_over(daemon):
     with socket.create_server(("127.0.0.1", 0)) as first, socket.create_server(("127.0.0.1", 0)) as second:
-        addresses = {first.getsockname(), second.getsockname()}
+        fds = (first.fileno(), second.fileno())
+        # What systemd does between fork and exec.
+        script = f'export LISTEN_PID=$$ LISTEN_FDS=2; exec "$0" "$@" 3<&{fds[0]} 4<&{fds[1]}'
+        started = daemon(popen={"pass_fds": fds, "prefix": ["bash", "-c", script]}, listen=["systemd"])
+        addresses = {started.address(), started.address()}
 
-        def move():
-            os.dup2(first.fileno(), 3)
-            os.dup2(second.fileno(), 4)
-            # What systemd does between fork and exec.
-            os.environ["LISTEN_PID"] = str(os.getpid())
-
-        fds = {"pass_fds": (3, 4)} if {first.fileno(), second.fileno()} == {3, 4} else {}
-        script = 'export LISTEN_PID=$$ LISTEN_FDS=2; exec "$0" "$@" 3<&{} 4<&{}'.format(first.fileno(), second.fileno())
-        del move, fds
-        command = [sys.executable, str(HERE / "tiny_daemon.py"), json.dumps({"listen": ["systemd"]})]
-        process = subprocess.Popen(
-            ["bash", "-c", script, *command], stdout=subprocess.PIPE, pass_fds=(first.fileno(), second.fileno())
-        )
-        with process, contextlib.closing(process.stdout):
-            lines = [process.stdout.readline().decode().strip() for _ in range(3)]
-            process.terminate()
-            assert process.wait(WAIT_S) == 0
-
-    assert lines[0] == "started"
-    assert set(lines[1:]) == {f"http://{host}:{port}" for host, port in addresses}
+        assert addresses == {first.getsockname(), second.getsockname()}
+    with socket.create_connection(addresses.pop(), timeout=WAIT_S) as sock:
+        sock.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert read_head(sock).startswith(b"HTTP/1.1 200 ")
 
 
 def test_sockets_meant_for_another_process_are_refused(daemon):
@@ -223,13 +211,14 @@ def test_a_careless_parent_does_no_harm(tmp_path):
         "signal.pthread_sigmask(signal.SIG_BLOCK, range(1, 32))\n"
         "from ws_subprocess.server.process_state import prepare_process\n"
         "prepare_process()\n"
-        "print(os.readlink('/proc/self/fd/0'), os.readlink('/proc/self/fd/1'), signal.pthread_sigmask(signal.SIG_BLOCK, ()),\n"
-        "      signal.getsignal(signal.SIGCHLD) is signal.SIG_DFL, file=sys.stderr)\n"
+        "is_default = signal.getsignal(signal.SIGCHLD) is signal.SIG_DFL\n"
+        "print(*map(os.readlink, ('/proc/self/fd/0', '/proc/self/fd/1')), file=sys.stderr)\n"
+        "print(signal.pthread_sigmask(signal.SIG_BLOCK, ()), is_default, file=sys.stderr)\n"
     )
 
     subprocess.run(["bash", "-c", script, sys.executable, code, "", str(out)], check=True, timeout=WAIT_S)
 
-    assert out.read_text() == "/dev/null /dev/null set() True\n"
+    assert out.read_text() == "/dev/null /dev/null\nset() True\n"
 
 
 def test_running_out_of_descriptors_neither_spins_nor_ends_the_listening(daemon):

@@ -132,7 +132,7 @@ def build_session(
     on_echo: Callable[[float], None] = lambda _: None,
 ) -> Session:
     """Return a session of `child`, not started."""
-    return Session(SessionId("5e55"), grant, grant.size, child, limits, on_echo)
+    return Session(SessionId(f"{id(child):032x}"), grant, grant.size, child, limits, on_echo)
 
 
 def attach(session: Session, *, has_acks: bool = False, wake: Callable[[], None] = lambda: None) -> Attachment:

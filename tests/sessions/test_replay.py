@@ -105,9 +105,7 @@ def test_streams_that_alternate_byte_by_byte_cannot_make_the_index_large() -> No
     assert ring.read(ring.start, 10) == Output(ring.start, 1 + ring.start % 2, b"x")
 
 
-@given(st.integers(0, 200))
-@settings(max_examples=20, deadline=None)
-def test_a_reader_that_is_waited_for_when_it_is_crowded_loses_nothing(head_start: int) -> None:
+def test_a_reader_that_is_waited_for_when_it_is_crowded_loses_nothing() -> None:
     """Whoever stops writing as long as `is_crowded` holds never pushes that reader out of the ring."""
     ring, offset = ReplayRing(1 << 20), 0
     for number in range(2 * SEGMENTS_MAX):
@@ -115,7 +113,7 @@ def test_a_reader_that_is_waited_for_when_it_is_crowded_loses_nothing(head_start
             found = ring.read(offset, 1)
             assert isinstance(found, Output)
             offset += 1
-        ring.append(b"x" * (1 + head_start % 3), 1 + number % 2)
+        ring.append(b"x", 1 + number % 2)
 
         assert ring.start <= offset
 

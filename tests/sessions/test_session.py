@@ -17,7 +17,7 @@ LIMITS = SessionLimits(
     linger_total_s=2.0,
     term_after_s=1.0,
     kill_after_s=2.0,
-    survivors_after_s=7.0,
+    survivors_after_s=5.0,
 )
 HUP, TERM, CONT = 1, 15, 18
 
@@ -350,8 +350,6 @@ async def test_a_session_that_has_lived_its_time_is_ended_however_busy_it_is() -
 @virtual_time
 async def test_a_limit_that_passes_while_the_tree_is_being_ended_does_not_make_the_loop_spin() -> None:
     child = FakeChild()
-    child.deadly = {HUP}
-    child.tree = child.unkillable = {99}
     session = start(child, Grant(command="/bin/true", idle_timeout_s=0.5, max_lifetime_s=1))
 
     session.hang_up("client_gone")
@@ -372,6 +370,27 @@ async def test_a_limit_that_passes_after_the_command_has_exited_does_not_make_th
     await session.finished
 
     assert session.reason == ""
+
+
+@virtual_time
+async def test_a_client_that_acknowledges_nothing_cannot_keep_an_exited_command_beyond_its_lifetime() -> None:
+    child = FakeChild()
+    session = start(child, Grant(command="/bin/true", max_lifetime_s=60))
+    attach(session, has_acks=True)
+    child.tree = {1}
+    child.say(b"x" * 1000)
+    assert child.is_paused
+    begun = now()
+
+    child.exit()
+    await _tick(59)
+    assert "hang up" not in child.names()
+    await _tick(2)
+    child.end_output()
+    await session.finished
+
+    assert child.when("hang up") == pytest.approx(begun + 60)
+    assert session.reason == "lifetime_exceeded"
 
 
 @virtual_time

@@ -36,7 +36,7 @@ async def launch_daemon(tmp_path: Path) -> AsyncIterator[Callable[..., DaemonPro
 
 @pytest.fixture
 async def start_daemon(launch_daemon: Callable[..., DaemonProcess], controller: ScriptedController) -> StartDaemon:
-    """A function that starts `ws-subprocess serve FLAGS` on a free port with the test's controller, ready to be used."""
+    """A function that starts `ws-subprocess serve FLAGS` on a free port, asking the test's controller, and waits."""
 
     async def start(*flags: str, listen: tuple[str, ...] = LISTEN, **options: Any) -> DaemonProcess:
         daemon = launch_daemon("serve", *listen, "--controller-url", controller.url, *flags, **options)

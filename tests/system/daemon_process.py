@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from waiting import WAIT_S, until
+from observing import until
 from websockets.asyncio.client import ClientConnection, connect
 
 PROGRAM = (sys.executable, "-m", "ws_subprocess")
+# The machine may be busy with other tests' daemons.
+WAIT_S = 20.0
 NATIVE = "ws-subprocess.v1"
 REPOSITORY = Path(__file__).parents[2]
 
@@ -57,6 +59,11 @@ class DaemonProcess:
         return port
 
     @property
+    def output(self) -> str:
+        """All it has printed so far."""
+        return (self.folder / "stdout").read_text()
+
+    @property
     def log(self) -> str:
         """All it has logged so far."""
         return (self.folder / "stderr").read_text()
@@ -67,9 +74,11 @@ class DaemonProcess:
 
     async def ready(self) -> None:
         """Wait until it says that it can be reached."""
-        await until(lambda: self._has_announced() or self.process.poll() is not None, "the daemon's first line")
+        await until(
+            lambda: self.output.endswith("\n") or self.process.poll() is not None, "the daemon's first line", WAIT_S
+        )
         assert self.process.poll() is None, f"the daemon ended with status {self.process.returncode}: {self.log}"
-        line = (self.folder / "stdout").read_text().splitlines()[0]
+        line = self.output.splitlines()[0]
         self.addresses = tuple(line.removeprefix("ready ").split(" "))
 
     async def ended(self, timeout_s: float = WAIT_S) -> int:
@@ -97,7 +106,7 @@ class DaemonProcess:
     async def sessions_reach(self, count: int, timeout_s: float = WAIT_S) -> None:
         """Wait until that many sessions live."""
         async with asyncio.timeout(timeout_s):
-            while await self.read_metric("ws_subprocess_sessions") != count:
+            while await self.read_metric("ws_subprocess_sessions") != count:  # noqa: ASYNC110 - it is another process
                 await asyncio.sleep(0.02)
 
     def open(self, token: str, dialect: str | None = NATIVE, query: str = "", **options: Any) -> connect:
@@ -135,9 +144,6 @@ class DaemonProcess:
         """Return how many threads it has."""
         return len(os.listdir(f"/proc/{self.pid}/task"))
 
-    def _has_announced(self) -> bool:
-        return (self.folder / "stdout").read_bytes().endswith(b"\n")
-
 
 # Starts `ws-subprocess serve FLAGS`; the fixture `start_daemon`.
 StartDaemon = Callable[..., Awaitable[DaemonProcess]]
@@ -146,7 +152,7 @@ StartDaemon = Callable[..., Awaitable[DaemonProcess]]
 def launch(
     folder: Path,
     *arguments: str,
-    prefix: Sequence[str] = (),
+    program: Sequence[str] = PROGRAM,
     environ: Mapping[str, str] | None = None,
     before_exec: Callable[[], None] | None = None,
     pass_fds: Sequence[int] = (),
@@ -154,13 +160,13 @@ def launch(
     """Start `ws-subprocess ARGUMENTS`; its two outputs go to files in `folder`.
 
     Args:
-        prefix: A program that executes the daemon, with its arguments.
+        program: What to start instead: something that executes the daemon.
         before_exec: Called in the new process.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / "stdout", "wb") as stdout, open(folder / "stderr", "wb") as stderr:
         process = subprocess.Popen(
-            [*prefix, *PROGRAM, *arguments],
+            [*program, *arguments],
             stdin=subprocess.DEVNULL,
             stdout=stdout,
             stderr=stderr,

@@ -9,9 +9,9 @@ from contextlib import asynccontextmanager
 
 import pytest
 from daemon_process import NATIVE, DaemonProcess, send_json
+from programs import scaled
 from scripted_controller import ScriptedController
 from terminal_client import Heard, hear_all, hear_until
-from waiting import scaled
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
@@ -167,9 +167,7 @@ async def test_a_command_that_ends_behind_the_window_is_told_to_have_ended_once_
     assert (heard.size, heard.ending, heard.close_code) == (size, (5, None), 1000)
 
 
-async def test_a_client_that_leaves_amid_a_flood_ends_it(
-    daemon: DaemonProcess, controller: ScriptedController
-) -> None:
+async def test_a_client_that_leaves_amid_a_flood_ends_it(daemon: DaemonProcess, controller: ScriptedController) -> None:
     async with daemon.open(controller.allow(*FLOOD), None) as websocket:
         await FloodedClient(websocket).read_one()
         websocket.transport.abort()

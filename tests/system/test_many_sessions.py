@@ -11,9 +11,10 @@ from dataclasses import dataclass
 
 import pytest
 from daemon_process import DaemonProcess, send_json
+from observing import until
+from programs import scaled
 from scripted_controller import ScriptedController
 from terminal_client import Heard, hear_all, hear_until
-from waiting import scaled, until
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import InvalidStatus
 

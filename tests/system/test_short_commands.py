@@ -2,16 +2,15 @@
 
 import asyncio
 import random
-import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from daemon_process import DaemonProcess
+from programs import scaled
 from scripted_controller import ScriptedController
 from terminal_client import Heard, hear_all
-from waiting import scaled
 
 # In each of the two modes, half a minute in all; WS_SUBPROCESS_TEST_SCALE=4 makes them 10,000.
 COUNT = scaled(1250)
@@ -76,7 +75,11 @@ def commands(tmp_path: Path) -> Iterator[ShortCommand]:
 
     def supply() -> Iterator[ShortCommand]:
         while True:
-            end = str(random_source.randrange(256)) if random_source.random() < 0.8 else f"SIG{random_source.choice(FATAL)}"
+            end = (
+                str(random_source.randrange(256))
+                if random_source.random() < 0.8
+                else f"SIG{random_source.choice(FATAL)}"
+            )
             yield ShortCommand(part(OUTPUT_MAX_BYTES), part(OUTPUT_MAX_BYTES // 4), end)
 
     return supply()
@@ -96,7 +99,9 @@ def check(command: ShortCommand, heard: Heard, tty: bool) -> None:
         expected = {1: (expected[1] + expected[2]).replace(b"\n", b"\r\n"), 2: b""}
     for stream, data in expected.items():
         if heard.streams[stream] != data:
-            pytest.fail(f"stream {stream}: {len(heard.streams[stream])} bytes, not the {len(data)} of {command.arguments()[3:]}")
+            pytest.fail(
+                f"stream {stream}: {len(heard.streams[stream])} bytes, not the {len(data)} of {command.arguments()[3:]}"
+            )
     assert (heard.errors, heard.close_code) == ([], 1000)
     assert heard.ending == command.ending
     assert heard.exit["bytes"] == heard.size

@@ -8,12 +8,12 @@ import time
 from collections.abc import Callable
 
 import pytest
-from daemon_process import StartDaemon
-from daemon_process import NATIVE, DaemonProcess
+from daemon_process import NATIVE, DaemonProcess, StartDaemon
+from observing import until
 from process_marks import LEAST_MARKED, find_marked, hostile_arguments
+from programs import scaled
 from scripted_controller import ScriptedController
 from terminal_client import hear_all, hear_until
-from waiting import scaled, until
 from websockets.exceptions import InvalidHandshake, InvalidStatus
 
 ROUNDS = scaled(40)
@@ -82,9 +82,7 @@ async def test_no_process_outlives_a_daemon_that_is_ended_at_a_random_moment(
         choose = random.Random(f"{SEED} {number}")
         async with room:
             flags = ("--controller-url", controller.url, "--drain-timeout", choose.choice(("0s", f"{DRAIN_S}s")))
-            await end_at_a_random_moment(
-                launch_daemon("serve", "--listen", "127.0.0.1:0", *flags), controller, choose
-            )
+            await end_at_a_random_moment(launch_daemon("serve", "--listen", "127.0.0.1:0", *flags), controller, choose)
 
     async with asyncio.TaskGroup() as group:
         for number in range(ROUNDS):

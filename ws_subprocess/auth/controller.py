@@ -1,7 +1,8 @@
 """Asks the host application's controller over HTTP whether a token may run, and what. The only home of httpx.
 
-Laws: only 200 with a JSON object that is a valid grant lets anything run; a token is asked about once; redirects, cookies, content
-encodings and proxies of the environment are not followed, kept, decoded or used; one deadline holds for the whole answer.
+Laws: only 200 with a JSON object that is a valid grant lets anything run; a token is asked about once; redirects,
+cookies, content encodings and proxies of the environment are not followed, kept, decoded or used; one deadline holds
+for the whole answer.
 """
 
 import asyncio
@@ -18,8 +19,8 @@ from ws_subprocess.model import Credentials, LaunchRequest
 
 BODY_MAX_BYTES = 64 * 1024
 _RETRY_AFTER_S = 5
-# Below the idle limit of common servers (2 s and more): one that closes just while we ask leaves us without an answer, and we may not
-# ask again.
+# Below the idle limit of common servers (2 s and more): one that closes just while we ask leaves us without an answer,
+# and we may not ask again.
 _KEEPALIVE_S = 1.0
 _HEADERS = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "ws-subprocess"}
 
@@ -40,7 +41,8 @@ class Controller:
         self._headers = httpx.Headers({"Host": self._url.netloc.decode("ascii"), **_HEADERS})
         self._timeout_s = timeout_s
         self._is_env_refused = is_env_refused
-        # The transport without the client around it: no redirects, cookies or auth to switch off, and 0.1 ms less per question.
+        # The transport without the client around it: no redirects, cookies or auth to switch off, and 0.1 ms less per
+        # question.
         limits = httpx.Limits(max_connections=100, max_keepalive_connections=20, keepalive_expiry=_KEEPALIVE_S)
         self._transport = httpx.AsyncHTTPTransport(limits=limits, trust_env=False)
 
@@ -79,7 +81,7 @@ class Controller:
                 return response.status_code, b""
             encoding = response.headers.get("content-encoding", "identity")
             if encoding.lower() != "identity":
-                raise GateError("controller_bad_encoding", f"content-encoding: {ascii(encoding[:40])}")
+                raise GateError("controller_bad_encoding", f"content-encoding: {encoding[:40]!a}")
             body = bytearray()
             async for chunk in response.aiter_raw():
                 body += chunk

@@ -1,7 +1,7 @@
 """The one funnel: credentials and a request go in, a Grant comes out or an error is raised.
 
-Laws: deny by default; nothing starts without a Grant from here; why a token was refused is remembered for a short while, by the
-token's hash, so that a page can be told without anybody being asked twice.
+Laws: deny by default; nothing starts without a Grant from here; why a token was refused is remembered for a short
+while, by the token's hash, so that a page can be told without anybody being asked twice.
 """
 
 import hashlib

@@ -1,6 +1,7 @@
 """An authority's answer, turned into a Grant or refused as a whole. Pure.
 
-Law: half an answer runs nothing: a known key with a wrong value refuses the grant, an unknown key is ignored; null means left out.
+Law: half an answer runs nothing: a known key with a wrong value refuses the grant, an unknown key is ignored; null
+means left out.
 """
 
 import math

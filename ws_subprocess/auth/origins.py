@@ -1,7 +1,7 @@
 """Which Host and Origin headers are ours. Pure.
 
-Laws: exact comparison of scheme, host and port, never of prefixes or suffixes; a name that somebody else can point at this machine
-(DNS rebinding) is refused unless configured; an address cannot be rebound.
+Laws: exact comparison of scheme, host and port, never of prefixes or suffixes; a name that somebody else can point at
+this machine (DNS rebinding) is refused unless configured; an address cannot be rebound.
 """
 
 import ipaddress
@@ -51,7 +51,7 @@ class OriginPolicy:
         except ValueError:
             theirs = None
         if theirs is None or (theirs != own and theirs not in self._origins):
-            raise RequestError("origin_denied", f"{ascii(origin[:200])} is not in allow_origins")
+            raise RequestError("origin_denied", f"{origin[:200]!a} is not in allow_origins")
 
     def allows_origin(self, origin: str) -> bool:
         """Tell whether pages of this (foreign) origin may use us."""
@@ -66,7 +66,7 @@ class OriginPolicy:
         except ValueError:
             own = None
         if own is None or not (own.host in self._hosts or _is_address(own.host)):
-            raise RequestError("host_denied", f"{ascii((host or '')[:200])} is not in allow_hosts")
+            raise RequestError("host_denied", f"{(host or '')[:200]!a} is not in allow_hosts")
         return own
 
 
@@ -77,14 +77,14 @@ def parse_origin(text: str) -> Origin:
         ValueError: It is none: `null`, a path, a user, a trailing dot, an odd character, another scheme.
     """
     if not text.isascii() or any(character <= " " or character in "\\%" for character in text):
-        raise ValueError(f"{ascii(text)}: odd character")
+        raise ValueError(f"{text!a}: odd character")
     parts = urlsplit(text)
     scheme = parts.scheme.lower()
     if scheme not in _DEFAULT_PORTS or parts.path or parts.query or parts.fragment or text.endswith(("?", "#")):
-        raise ValueError(f"{ascii(text)}: not scheme://host[:port]")
+        raise ValueError(f"{text!a}: not scheme://host[:port]")
     host = parts.hostname
     if not host or "@" in parts.netloc or host.endswith(".") or parts.netloc.endswith(":"):
-        raise ValueError(f"{ascii(text)}: bad host")
+        raise ValueError(f"{text!a}: bad host")
     port = parts.port  # Raises ValueError itself when it is no port.
     return Origin(scheme, host, _DEFAULT_PORTS[scheme] if port is None else port)
 

@@ -1,4 +1,4 @@
-"""The dialect `ws-subprocess.v1`: binary messages carry bytes, text messages carry JSON. PROTOCOL.md has it byte by byte. Pure."""
+"""The dialect `ws-subprocess.v1`: binary messages carry bytes, text messages JSON. PROTOCOL.md, section 4. Pure."""
 
 import json
 import signal
@@ -133,10 +133,10 @@ def _decode_ack(fields: dict[str, Any]) -> ClientEvent:
 
 
 def _decode_id(fields: dict[str, Any], event: type[Ping] | type[Pong]) -> ClientEvent:
-    id = fields.get("id")
-    if id is not None and not (_is_integer(id) and abs(id) <= _INTEGER_MAX):
-        return Invalid("bad_message", f"id: {_show(id)} is not an integer of at most {_INTEGER_MAX}")
-    return event(id)
+    number = fields.get("id")
+    if number is not None and not (_is_integer(number) and abs(number) <= _INTEGER_MAX):
+        return Invalid("bad_message", f"id: {_show(number)} is not an integer of at most {_INTEGER_MAX}")
+    return event(number)
 
 
 def _is_integer(value: object) -> TypeGuard[int]:

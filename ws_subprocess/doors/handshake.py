@@ -1,6 +1,6 @@
-"""Reads what a client says when it knocks: who it is, with which token, for what size. Knows nothing of what is behind the door.
+"""Reads what a client says when it knocks: who it is, with which token, for what size.
 
-Law: the checks run from the cheapest to the one that costs a token, and each refuses with an error that names the way out.
+Law: the checks run from the cheapest to the one that costs a token; each refuses with an error that names the way out.
 """
 
 import base64
@@ -94,7 +94,7 @@ def _parse_size(name: str, query: list[tuple[str, str]]) -> int | None:
     if not values:
         return None
     if len(values) > 1 or not _NUMBER.fullmatch(values[0]) or int(values[0]) > SIZE_MAX:
-        raise RequestError("bad_size", f"{name}: {ascii(values[-1][:40])} is not in 0..{SIZE_MAX}")
+        raise RequestError("bad_size", f"{name}: {values[-1][:40]!a} is not in 0..{SIZE_MAX}")
     return int(values[0]) or None
 
 

@@ -1,7 +1,7 @@
-"""Two ways to carry a bridge's messages over an ASGI websocket: by callbacks where our server is underneath, else by its events.
+"""Two ways to carry a bridge's messages over an ASGI websocket: by callbacks of our own server, else by its events.
 
-Law: reading never waits for writing. The direct way has no task and no queue: input is written to the terminal by the callback
-that parsed the frame, output is sent by the callback that read the terminal.
+Law: reading never waits for writing. The direct way has no task and no queue: input is written to the terminal by the
+callback that parsed the frame, output is sent by the callback that read the terminal.
 """
 
 import asyncio

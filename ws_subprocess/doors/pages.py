@@ -14,8 +14,8 @@ from ws_subprocess.errors import BridgeError
 
 SECURITY_HEADERS = {
     "Content-Security-Policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; connect-src 'self'; "
-        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+        "require-trusted-types-for 'script'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     ),
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
@@ -24,7 +24,7 @@ SECURITY_HEADERS = {
 
 
 class Guard:
-    """ASGI middleware: refuses foreign Hosts, adds the security headers, and lets allowed origins read what `is_shared`.
+    """ASGI middleware: refuses foreign Hosts, adds security headers, lets allowed origins read what `is_shared`.
 
     Args:
         is_shared: True for files that pages of allowed origins may load; False refuses every foreign origin.
@@ -49,8 +49,8 @@ class Guard:
         extra = dict(SECURITY_HEADERS)
         origin = headers.get("origin")
         if self._is_shared:
-            extra["Cross-Origin-Resource-Policy"] = "cross-origin"
-            extra["Vary"] = "Origin"
+            # Modules name each other without a version: one that is out of date would meet one that is not.
+            extra |= {"Cache-Control": "no-cache", "Cross-Origin-Resource-Policy": "cross-origin", "Vary": "Origin"}
             if origin is not None and self._policy.allows_origin(origin):
                 extra["Access-Control-Allow-Origin"] = origin
 

@@ -1,7 +1,7 @@
 """The terminal door: `GET /ws`, a websocket onto a command. PROTOCOL.md, sections 2 to 4.
 
-Laws: every refusal comes before the upgrade; a client that leaves while the controller is asked starts nothing; the session is ended
-wholly before this door returns.
+Laws: every refusal comes before the upgrade; a client that leaves while the controller is asked starts nothing; the
+session is ended wholly before this door returns.
 """
 
 import asyncio
@@ -61,8 +61,15 @@ class TerminalDoor:
             await _deny(build_response(refusal, headers), scope, receive, send)
 
     async def answer_plain(self, request: Request) -> Response:
-        """Answer a request without an upgrade: why this token was refused a moment ago, or 426."""
+        """Answer a request without an upgrade: why this token was refused a moment ago, or 426.
+
+        A page of an allowed origin asks with an Authorization header, so its browser sends OPTIONS first (CORS preflight).
+        """
         headers = request.headers
+        if request.method == "OPTIONS":
+            response = Response(status_code=204, headers={"Allow": "GET, OPTIONS"})
+            self._share(headers, response)
+            return response
         try:
             check_origin(request.scope, headers, self._policy)
             self._launcher.check_room()
@@ -70,14 +77,17 @@ class TerminalDoor:
         except BridgeError as exc:
             error = exc
         response = build_response(error, headers)
-        self._policy_headers(headers, response)
+        self._share(headers, response)
         return response
 
-    def _policy_headers(self, headers: Headers, response: Response) -> None:
+    def _share(self, headers: Headers, response: Response) -> None:
+        """Let a page of an allowed origin read this response."""
         origin = headers.get("origin")
         if origin is not None and self._policy.allows_origin(origin):
             response.headers["Access-Control-Allow-Origin"] = origin
-            response.headers.add_vary_header("Origin")
+            response.headers["Access-Control-Allow-Methods"] = "GET"
+            response.headers["Access-Control-Allow-Headers"] = "authorization"
+        response.headers.add_vary_header("Origin")
 
 
 class _Conversation:

@@ -1,7 +1,7 @@
 """A child of this process: its output, input, signals and exit as events, and the end of its whole tree.
 
-Laws: exit is told once and only as a status (a code or a signal); the child is reaped in `close`, not before, so its pid stays its
-own; every descriptor is given back in `close`.
+Laws: exit is told once and only as a status (a code or a signal); the child is reaped in `close`, not before, so its
+pid stays its own; every descriptor is given back in `close`.
 """
 
 import asyncio
@@ -14,9 +14,11 @@ from typing import Protocol
 from ws_subprocess.model import ExitStatus, SessionId, Size
 from ws_subprocess.process import tree
 from ws_subprocess.process.streams import InputWriter, OutputReader
-from ws_subprocess.process.terminal import FOREGROUND_SIGNALS, Terminal
+from ws_subprocess.process.terminal import FOREGROUND_SIGNALS
+from ws_subprocess.process.wiring import Wiring
 
-# How soon to look again when every process closed the terminal while the command itself lives on; it may open /dev/tty again.
+# How soon to look again when every process closed the terminal while the command itself lives on; it may open /dev/tty
+# again.
 _REOPEN_POLL_S = 0.1
 _LINE_MAX_BYTES = 4095
 # A killed process ends within microseconds unless it sits in the kernel (state D); then nobody can reap it.
@@ -66,9 +68,7 @@ class LocalChild:
         session: SessionId,
         pid: int,
         pidfd: int,
-        input_fd: int,
-        output_fds: dict[int, int],
-        terminal: Terminal | None,
+        wiring: Wiring,
         input_limit_bytes: int,
         scratch: memoryview,
     ) -> None:
@@ -77,16 +77,17 @@ class LocalChild:
         self._roster = roster
         self.session = session
         self._pidfd = pidfd
-        self._terminal = terminal
+        self._channels = wiring.channels
+        self._terminal = wiring.terminal
         self._events: ChildEvents | None = None
         self._status: ExitStatus | None = None
         self._line_bytes = 0
         self._reopen_timer: asyncio.TimerHandle | None = None
-        self._input = InputWriter(loop, input_fd, input_limit_bytes, self._tell_room, self._close_stdin)
-        self._fds = {input_fd, *output_fds.values()}
+        self._input = InputWriter(loop, wiring.input_fd, input_limit_bytes, self._tell_room, self._close_stdin)
+        self._fds = {wiring.input_fd, *wiring.output_fds.values()}
         self._readers = [
             OutputReader(loop, fd, stream, scratch, self._tell_output, self._see_stream_end)
-            for stream, fd in output_fds.items()
+            for stream, fd in wiring.output_fds.items()
         ]
 
     def start(self, events: ChildEvents) -> None:
@@ -159,13 +160,17 @@ class LocalChild:
         """Tell whether anything of the tree lives on, after the command has exited."""
         return not self._roster.is_tree_empty(self)
 
+    def find_members(self) -> list[tree.ProcessRow]:
+        """Return every living process of the tree."""
+        return tree.find_members(self.pid, self.session, self._channels)
+
     def signal_tree(self, number: int) -> None:
         """Signal every process of the tree."""
-        tree.send_signal(tree.find_members(self.pid, self.session), number)
+        tree.send_signal(self.find_members(), number)
 
     def kill_tree(self) -> list[int]:
         """Kill what is there of the tree; return the pids, empty when there was nothing left to kill."""
-        members = tree.find_members(self.pid, self.session)
+        members = self.find_members()
         tree.stop_and_kill(members)
         return [row.pid for row in members]
 

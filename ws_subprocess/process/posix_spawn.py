@@ -1,8 +1,9 @@
 """posix_spawn(3) from libc, with the file actions that os.posix_spawn lacks.
 
-`addchdir_np` (glibc 2.29, musl 1.1.24) sets the working directory in the child and reports a bad one to us as an error number;
-`addclosefrom_np` (glibc 2.34) closes whatever descriptor somebody left inheritable. The alternative, `env -C` as a launcher, costs
-another exec (1 ms) and turns every failure to start into a started session that exits with 125 to 127.
+`addchdir_np` (glibc 2.29, musl 1.1.24) sets the working directory in the child and reports a bad one to us as an error
+number; `addclosefrom_np` (glibc 2.34) closes whatever descriptor somebody left inheritable. The alternative, `env -C`
+as a launcher, costs another exec (1 ms) and turns every failure to start into a started session that exits with 125 to
+127.
 """
 
 import ctypes
@@ -24,7 +25,7 @@ _libc = ctypes.CDLL(None)
 
 @dataclass(slots=True)
 class FileActions:
-    """What the child does with descriptors before exec, in this order: opens, dups, then everything from 3 up is closed.
+    """What the child does with descriptors before exec: opens, then dups; then all from 3 up are closed.
 
     Attributes:
         opens: (target fd, path), opened for reading and writing.

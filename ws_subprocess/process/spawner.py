@@ -1,7 +1,7 @@
 """The only place that starts processes; it keeps the list of those that live.
 
-Laws: no Grant, no process; what was checked before the spawn is checked again by the kernel, whose error number reaches the
-caller; a failed start leaves no process and no descriptor.
+Laws: no Grant, no process; what was checked before the spawn is checked again by the kernel, whose error number reaches
+the caller; a failed start leaves no process and no descriptor.
 """
 
 import asyncio
@@ -9,16 +9,15 @@ import errno
 import logging
 import os
 import resource
-from dataclasses import dataclass
 
 from ws_subprocess.errors import CapacityError, SpawnError
-from ws_subprocess.model import STDERR, STDOUT, Grant, SessionId, Size
+from ws_subprocess.model import Grant, SessionId, Size
 from ws_subprocess.process import tree
 from ws_subprocess.process.child import LocalChild
 from ws_subprocess.process.environ import Environment
-from ws_subprocess.process.posix_spawn import FileActions, can_set_cwd, spawn
+from ws_subprocess.process.posix_spawn import can_set_cwd, spawn
 from ws_subprocess.process.streams import BURST_BYTES
-from ws_subprocess.process.terminal import Terminal, open_terminal
+from ws_subprocess.process.wiring import Wiring, wire_pipes, wire_terminal
 
 _NO_ROOM = frozenset({errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM, errno.ENOSPC})
 _RETRY_AFTER_S = 1
@@ -26,32 +25,13 @@ _RETRY_AFTER_S = 1
 log = logging.getLogger(__name__)
 
 
-@dataclass(slots=True)
-class _Wiring:
-    """Descriptors of a child in the making: what it gets (`actions`), what we keep, and what is closed once it runs."""
-
-    actions: FileActions
-    input_fd: int
-    output_fds: dict[int, int]
-    childs_fds: list[int]
-    terminal: Terminal | None
-
-    def close_childs(self) -> None:
-        for fd in self.childs_fds:
-            os.close(fd)
-
-    def close_ours(self) -> None:
-        for fd in {self.input_fd, *self.output_fds.values()}:
-            os.close(fd)
-
-
 class Spawner:
     """Starts granted commands on this machine.
 
     Args:
         input_limit_bytes: Bound of each child's queue of unwritten input.
-        owns_process: True when every child of this process is ours (the daemon), False inside somebody else's program. Only
-            then are orphans adopted, which makes "is anything left of this session?" one small read.
+        owns_process: True when every child of this process is ours (the daemon), False inside somebody else's program.
+            Only then are orphans adopted, which makes "is anything left of this session?" one small read.
         child_nofile: Soft limit of open files for children, when the daemon raised its own; None leaves it alone.
     """
 
@@ -75,9 +55,9 @@ class Spawner:
         if grant.cwd is not None and not can_set_cwd():
             raise SpawnError("spawn_cwd", f"cwd {grant.cwd!r}: this libc cannot set it (glibc 2.29 or newer can)")
         environment = self._environment.build(session, grant.tty, grant.env)
-        wiring: _Wiring | None = None
+        wiring: Wiring | None = None
         try:
-            wiring = _wire_terminal(size) if grant.tty else _wire_pipes()
+            wiring = wire_terminal(size) if grant.tty else wire_pipes()
             pid = spawn(grant.command, [grant.command, *grant.args], environment, wiring.actions, grant.cwd)
         except OSError as exc:
             if wiring is not None:
@@ -91,13 +71,13 @@ class Spawner:
         """Tell whether nothing but the leader is left of a child whose leader has exited."""
         children = tree.list_children() if self._owns_process else None
         if children is None:
-            return not tree.find_members(child.pid, child.session)
+            return not child.find_members()
         orphans = children - self._children.keys()
         if not orphans:
             return True
         # An orphan that has ended only waits for us; one that lives may belong to any session, so look closer.
         tree.reap(orphans)
-        return not tree.find_members(child.pid, child.session)
+        return not child.find_members()
 
     def strike(self, child: LocalChild) -> None:
         """Take a closed child off the list; with the last one go orphans that no session could claim."""
@@ -115,7 +95,7 @@ class Spawner:
             tree.stop_and_kill(strays)
         tree.reap(orphans)
 
-    def _enroll(self, pid: int, session: SessionId, wiring: _Wiring) -> LocalChild:
+    def _enroll(self, pid: int, session: SessionId, wiring: Wiring) -> LocalChild:
         if self._child_nofile is not None:
             _lower_nofile(pid, self._child_nofile)
         child = LocalChild(
@@ -124,38 +104,12 @@ class Spawner:
             session,
             pid,
             os.pidfd_open(pid),
-            wiring.input_fd,
-            wiring.output_fds,
-            wiring.terminal,
+            wiring,
             self._input_limit_bytes,
             self._scratch,
         )
         self._children[pid] = child
         return child
-
-
-def _wire_terminal(size: Size) -> _Wiring:
-    master, slave, path = open_terminal(size)
-    # Opened by the child after setsid, the terminal becomes its controlling one (no O_NOCTTY).
-    return _Wiring(
-        FileActions(opens=[(0, path)], dups=[(0, 1), (0, 2)]), master, {STDOUT: master}, [slave], Terminal(master)
-    )
-
-
-def _wire_pipes() -> _Wiring:
-    fds: list[int] = []
-    try:
-        for _ in range(3):
-            fds += os.pipe()
-    except OSError:
-        for fd in fds:
-            os.close(fd)
-        raise
-    stdin, our_stdin, our_stdout, stdout, our_stderr, stderr = fds
-    for fd in (our_stdin, our_stdout, our_stderr):
-        os.set_blocking(fd, False)
-    actions = FileActions(dups=[(stdin, 0), (stdout, 1), (stderr, 2)])
-    return _Wiring(actions, our_stdin, {STDOUT: our_stdout, STDERR: our_stderr}, [stdin, stdout, stderr], None)
 
 
 def _lower_nofile(pid: int, soft: int) -> None:

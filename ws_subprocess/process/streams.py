@@ -1,7 +1,7 @@
 """Non-blocking streams of a child: reading its output in bursts, writing its input through a bounded queue.
 
-Laws: what is there is read at once and handed on whole (one frame per burst, never a wait for more); reading never waits for
-writing; a full pipe or terminal stops the writer, not the loop.
+Laws: what is there is read at once and handed on whole (one frame per burst, never a wait for more); reading never
+waits for writing; a full pipe or terminal stops the writer, not the loop.
 """
 
 import asyncio
@@ -88,7 +88,8 @@ class OutputReader:
 class InputWriter:
     """Writes to one descriptor without waiting; what does not fit is queued, in order.
 
-    The bound is the caller's to keep: above `limit_bytes` `write` says so, and `on_room` is called once there is room again.
+    The bound is the caller's to keep: above `limit_bytes` `write` says so, and `on_room` is called once there is room
+    again.
     """
 
     __slots__ = (

@@ -1,8 +1,8 @@
 """Find and end every process that a child left behind, however it hid: setsid, double fork, ignored signals.
 
-Laws: signals go through pidfds only (a pid may belong to somebody else by now); a process belongs to a session by evidence: its
-parent, its session id, or the session's id in its environment. A leader is not reaped before its tree is gone, so that
-its number cannot be given to another process while we look.
+Laws: signals go through pidfds only (a pid may belong to somebody else by now); a process belongs to a session by
+evidence: its parent, its session id, or the session's id in its environment. A leader is not reaped before its tree is
+gone, so that its number cannot be given to another process while we look.
 """
 
 import ctypes
@@ -44,7 +44,7 @@ def adopt_orphans() -> None:
 
 
 def list_children() -> set[int] | None:
-    """Return the pids of our own children, zombies included; None where the kernel does not tell (CONFIG_PROC_CHILDREN)."""
+    """Return the pids of our children, zombies too; None where the kernel does not tell (CONFIG_PROC_CHILDREN)."""
     children: set[int] = set()
     for thread in os.listdir("/proc/self/task"):
         try:
@@ -75,13 +75,23 @@ def read_table() -> dict[int, ProcessRow]:
     return {row.pid: row for row in rows if row is not None}
 
 
-def find_members(leader: int, session: SessionId) -> list[ProcessRow]:
-    """Return every process of a session, its unreaped leader included unless it is a zombie."""
+def find_members(leader: int, session: SessionId, channels: frozenset[str]) -> list[ProcessRow]:
+    """Return every living process of a session.
+
+    Args:
+        channels: The session's terminal or pipes as `/proc/PID/fd` names them. They tell an orphan of ours that has
+            wiped its environment and left the session, but still holds what it was given.
+    """
     table = read_table()
+    ours = os.getpid()
     members = {pid for pid, row in table.items() if pid == leader or row.session == leader}
-    members.update(pid for pid in table if pid not in members and _has_mark(pid, session))
+    members.update(
+        pid
+        for pid, row in table.items()
+        if pid not in members and (_has_mark(pid, session) or (row.parent == ours and _holds(pid, channels)))
+    )
     _add_descendants(members, table)
-    members.discard(os.getpid())
+    members.discard(ours)
     return [table[pid] for pid in members if not table[pid].is_zombie]
 
 
@@ -146,3 +156,11 @@ def _has_mark(pid: int, session: SessionId) -> bool:
     except OSError:  # Gone, or another user's.
         return False
     return f"{SESSION_VARIABLE}={session}".encode() in environ.split(b"\0")
+
+
+def _holds(pid: int, channels: frozenset[str]) -> bool:
+    folder = f"/proc/{pid}/fd"
+    try:
+        return any(os.readlink(f"{folder}/{fd}") in channels for fd in os.listdir(folder))
+    except OSError:  # Gone, another user's, or a descriptor that was closed just now.
+        return False

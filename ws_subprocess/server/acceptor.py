@@ -43,6 +43,7 @@ class Acceptor:
         self._tasks = tasks
         self._loop = asyncio.get_running_loop()
         self._pause: asyncio.TimerHandle | None = None
+        self._is_exhausted = False
         self._loop.add_reader(sock, self._on_readable)
 
     def stop(self) -> None:
@@ -62,6 +63,7 @@ class Acceptor:
                     raise
                 self._wait(exc)
                 return
+            self._is_exhausted = False
             sock.setblocking(False)
             task = self._loop.create_task(self._connect(sock))
             self._tasks.add(task)
@@ -79,8 +81,8 @@ class Acceptor:
 
     def _wait(self, exc: OSError) -> None:
         """Look away: the socket stays readable, and asking again at once would only burn time."""
-        log.warning(
-            "cannot accept connections; raise the limit of open files (LimitNOFILE=)", extra={"reason": exc.strerror}
-        )
+        if not self._is_exhausted:
+            self._is_exhausted = True
+            log.warning("cannot accept connections; allow more open files", extra={"reason": exc.strerror})
         self._loop.remove_reader(self._sock)
         self._pause = self._loop.call_later(_PAUSE_S, self._loop.add_reader, self._sock, self._on_readable)

@@ -37,8 +37,6 @@ EXIT_FORCED = 1
 
 # For the whole ladder of signals over all sessions' trees.
 _END_TIMEOUT_S = 15.0
-# For clients to answer our Close, and for responses under way.
-_CLOSE_TIMEOUT_S = 5.0
 _CANCEL_TIMEOUT_S = 1.0
 _CLOCK_TICK_S = 1.0
 _IDLE_POLL_S = 0.01
@@ -229,7 +227,7 @@ class DrainingServer(Server):
         connections: set[Any] = self.server_state.connections
         for connection in list(connections):
             connection.shutdown()
-        await self._until_idle(0.0 if self.force_exit else _CLOSE_TIMEOUT_S)
+        await self._until_idle(0.0 if self.force_exit else self._settings.close_timeout_s)
         for connection in list(connections):
             connection.abort()
         for task in list(self.server_state.tasks):

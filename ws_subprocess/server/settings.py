@@ -37,7 +37,7 @@ class ServerSettings:
         keep_alive_timeout_s: How long a connection may wait between requests.
         ping_interval_s: Between pings to a websocket client.
         ping_timeout_s: How long a client may show no sign of life after a ping.
-        close_timeout_s: How long a client may take to answer our Close.
+        close_timeout_s: How long a client may take to answer our Close; at the end, also to take a response under way.
         compression: Offers permessage-deflate: about 40 KiB more per connection, for slow links.
         max_message_bytes: Largest message a client may send, after decompression.
     """

@@ -32,7 +32,7 @@ CONTROL_FRAMES_BURST = 50
 
 # What one parser step may get at once: the limits are looked at in between, so a read of 256 KiB made of empty frames
 # (6 bytes each) cannot keep the loop for long.
-_SLICE_BYTES = 16 * 1024
+_SLICE_BYTES = 8 * 1024
 # How long slices are parsed before other connections get a turn.
 _TURN_S = 0.005
 # Bytes that arrive before the application answered the handshake.

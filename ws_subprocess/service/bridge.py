@@ -1,7 +1,7 @@
 """Between one client and one session: messages in, messages out, whatever carries them.
 
-Laws: nothing here waits or knows a transport: `receive` takes a message, `next_message` gives the next one or None; resize, signal
-and ping overtake queued input; output, then exit, then close.
+Laws: nothing here waits or knows a transport: `receive` takes a message, `next_message` gives the next one or None;
+resize, signal and ping overtake queued input; output, then exit, then close.
 """
 
 import asyncio

@@ -73,10 +73,10 @@ class Launcher:
 
     async def _start(self, credentials: Credentials, request: LaunchRequest) -> Session:
         grant = await self._gate.authorize(credentials, request)
-        id = SessionId(secrets.token_hex(16))
+        session_id = SessionId(secrets.token_hex(16))
         size = request.size or grant.size
-        child = self._spawner.start(grant, id, size)
-        session = Session(id, grant, size, child, self._limits, self._metrics.echo_s.observe)
+        child = self._spawner.start(grant, session_id, size)
+        session = Session(session_id, grant, size, child, self._limits, self._metrics.echo_s.observe)
         self._registry.add(session)
         session.finished.add_done_callback(lambda _: self._note_end(session))
         self._metrics.starts.labels(request.door).inc()

@@ -1,7 +1,7 @@
 """Byte ring addressed by absolute offset. Pure: no clock, no I/O.
 
-Laws: start <= every valid offset <= end; end only grows; start only grows; end - start <= capacity. Memory follows what was
-written, up to the capacity, so an idle session costs next to nothing.
+Laws: start <= every valid offset <= end; end only grows; start only grows; end - start <= capacity. Memory follows what
+was written, up to the capacity, so an idle session costs next to nothing.
 """
 
 from dataclasses import dataclass

@@ -10,11 +10,15 @@ import logging
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 from ws_subprocess.model import ExitStatus, Grant, SessionId, Size
 from ws_subprocess.sessions.deadlines import Deadlines, Linger
 from ws_subprocess.sessions.replay import Gap, Output, ReplayRing
+
+# Pauses between looks for what SIGKILL left: the first, the longest while there is something, and the longest in vain.
+_FIRST_LOOK_S, _LATER_LOOK_S, _LAST_LOOK_S = 0.005, 0.1, 0.3
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +52,7 @@ class SessionLimits:
         window_bytes: How far a lossless cursor may lag before the child is made to wait.
         linger_silence_s, linger_total_s: How long output may go on after the command has exited.
         term_after_s, kill_after_s: When a session that was hung up gets TERM, then KILL.
-        survivors_after_s: When processes that cannot be killed are given up and reported.
+        survivors_after_s: How long killing is tried before processes that live on are reported and given up.
     """
 
     ring_bytes: int = 1024 * 1024
@@ -57,7 +61,7 @@ class SessionLimits:
     linger_total_s: float = 2.0
     term_after_s: float = 1.0
     kill_after_s: float = 2.0
-    survivors_after_s: float = 7.0
+    survivors_after_s: float = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +106,9 @@ class Attachment:
             self.offset += len(found.data)
         elif isinstance(found, Gap):
             self.offset = found.resume_offset
-        if found is not None and not self.has_acks:
-            self.acknowledged = self.offset
+        if found is not None:
+            if not self.has_acks:
+                self.acknowledged = self.offset
             self._session.relax()
         return found
 
@@ -167,7 +172,9 @@ class Session:
         self._paused = False
         self._typed_at = 0.0
         self._echo_rest_until = 0.0
+        self._is_started = False
         self._ending_since: float | None = None
+        self._killing_since: float | None = None
         self._deadlines = Deadlines(grant.idle_timeout_s, grant.max_lifetime_s, now, now)
         self._linger: Linger | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -180,13 +187,15 @@ class Session:
 
     @property
     def is_running(self) -> bool:
-        """Whether the command has not exited yet."""
-        return self._status is None
+        """Whether the command has not exited yet, as far as we know."""
+        return self._status is None and not self.finished.done()
 
     def start(self) -> None:
-        """Begin to pump. Attach first, so that the owner misses nothing."""
-        self._child.start(self)
-        self._arm()
+        """Begin to pump, once. Attach first, so that the owner misses nothing."""
+        if not self._is_started:
+            self._is_started = True
+            self._child.start(self)
+            self._arm()
 
     def attach(self, wake: Callable[[], None], notify: Callable[[str], None], has_acks: bool) -> Attachment:
         """Return a new lossless cursor at the oldest byte of the log."""
@@ -209,7 +218,8 @@ class Session:
 
     def end_input(self) -> None:
         """Send end of file."""
-        self._child.end_input()
+        if self.is_running:
+            self._child.end_input()
 
     def resize(self, size: Size) -> None:
         """Set the terminal's size."""
@@ -219,7 +229,8 @@ class Session:
 
     def signal(self, number: int) -> None:
         """Signal the command or its foreground group."""
-        self._child.signal(number)
+        if self.is_running:
+            self._child.signal(number)
 
     def notify(self, code: str) -> None:
         """Tell every client something about the session."""
@@ -231,6 +242,7 @@ class Session:
         if self._ending_since is None and not self.finished.done():
             self.reason = self.reason or reason
             self._ending_since = self._loop.time()
+            self.start()  # A client may leave before: the exit has to be seen all the same.
             self._child.hang_up()
             self._climb_later(self.limits.term_after_s, self._terminate)
             # Nobody reads any more, but the end of the output is what tells that the terminal is free.
@@ -306,12 +318,9 @@ class Session:
 
     def _settle(self) -> None:
         """Publish the exit once both halves are known, then see that nothing is left."""
-        if self._status is None or not self._output_ended or self.ended is not None:
+        if not self._output_ended or self._status is None or self.ended is not None:
             return
-        self.ended = Ended(self._status, self._loop.time() - self._deadlines.started, self.ring.end)
-        self._linger = None
-        for attachment in tuple(self.attachments):
-            attachment.wake()
+        self._publish()
         if not self._child.has_survivors():
             self._finish()
         elif self._ending_since is None:
@@ -319,6 +328,15 @@ class Session:
             self._child.signal_tree(signal.SIGHUP)
             self._child.signal_tree(signal.SIGCONT)
             self._climb_later(self.limits.term_after_s, self._terminate)
+
+    def _publish(self) -> None:
+        """Tell clients the exit: no more output will come."""
+        if self._status is None or self.ended is not None:
+            return
+        self.ended = Ended(self._status, self._loop.time() - self._deadlines.started, self.ring.end)
+        self._linger = None
+        for attachment in tuple(self.attachments):
+            attachment.wake()
 
     # Limits.
 
@@ -329,25 +347,26 @@ class Session:
             self._timer = None
         if self.finished.done():
             return
-        at = self._linger.next_at() if self._linger is not None else self._deadlines.next_at()
+        times = [
+            # While the child is made to wait nobody listens, so silence says nothing; `relax` arms again.
+            self._linger.next_at() if self._linger is not None and not self._paused else None,
+            self._deadlines.next_at() if self._ending_since is None and self.ended is None else None,
+        ]
+        at = min((time for time in times if time is not None), default=None)
         if at is not None:
             self._timer = self._loop.call_at(at, self._check_limits)
 
     def _check_limits(self) -> None:
         now = self._loop.time()
         self._timer = None
-        if self._linger is not None:
-            if self._paused:
-                return  # `relax` arms again: nobody listens, so silence says nothing.
-            if self._linger.is_over(now):
-                self._linger = None
-                self._ending_since = self._ending_since or now
-                self._kill()
-                return
-        elif self._ending_since is None and self._status is None and (code := self._deadlines.due(now)) is not None:
+        if self._linger is not None and not self._paused and self._linger.is_over(now):
+            self._linger = None
+            self._ending_since = self._ending_since or now
+            self._kill()
+        elif self._ending_since is None and self.ended is None and (code := self._deadlines.due(now)) is not None:
             self.hang_up(code)
-            return
-        self._arm()
+        else:
+            self._arm()
 
     # The ladder.
 
@@ -361,17 +380,23 @@ class Session:
         self._child.signal_tree(signal.SIGCONT)
         self._climb_later(self.limits.kill_after_s - self.limits.term_after_s, self._kill)
 
-    def _kill(self) -> None:
-        """Kill until none is left: what forks between two looks is found by the next."""
+    def _kill(self, pause_s: float = _FIRST_LOOK_S) -> None:
+        """Kill until none is left: what forks between two looks is found by the next, `pause_s` later."""
+        now = self._loop.time()
+        self._killing_since = self._killing_since or now
         killed = self._child.kill_tree()
-        if killed and self._loop.time() - (self._ending_since or 0.0) > self.limits.survivors_after_s:
+        if self.ended is not None and not killed:
+            self._finish()
+        elif now - self._killing_since > self.limits.survivors_after_s:
             log.warning("processes survive SIGKILL", extra={"session": self.id, "pids": killed})
             self._finish()
-        elif killed or self._status is None:
-            self._climb_later(0.005, self._kill)
-        elif self.ended is not None:
+        elif not killed and self._status is not None and pause_s > _LAST_LOOK_S:
+            # The end of the output would have arrived long ago, were it only for the tree.
+            log.warning("terminal is held by a process of somebody else", extra={"session": self.id})
             self._finish()
-        # Else the terminal is free now: its end arrives as an event, and `_settle` goes on.
+        else:
+            # Each look reads the whole process table: not all the time for those that nothing kills.
+            self._climb_later(pause_s, partial(self._kill, min(2 * pause_s, _LATER_LOOK_S) if killed else 2 * pause_s))
 
     def _finish(self) -> None:
         if self.finished.done():
@@ -380,6 +405,7 @@ class Session:
             if timer is not None:
                 timer.cancel()
         self._child.close()
+        self._publish()
         self.finished.set_result(None)
         for attachment in tuple(self.attachments):
             attachment.wake()
