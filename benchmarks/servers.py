@@ -10,14 +10,17 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.client import NATIVE, RAW, TERMINADO, Dialect, Session
+from benchmarks.cpus import reader_cpu
 
 HERE = Path(__file__).parent
 DAEMON_COMMAND = (sys.executable, "-m", "ws_subprocess")
+Place = Callable[[], AbstractContextManager[None]]
+
 READY_DEADLINE_S = 30
 READY_POLL_S = 0.002
 TERM_DEADLINE_S = 20
@@ -84,15 +87,17 @@ def all_systems() -> list[System]:
 
 
 @contextmanager
-def running(systems: Sequence[System], command: list[str]) -> Iterator[list[Server]]:
-    """Serve `command` by each of `systems` that is there; end them all in the end."""
+def running(systems: Sequence[System], command: list[str], *, placed: bool = False) -> Iterator[list[Server]]:
+    """Serve `command` by each of `systems` that is there, `placed` on the reader's CPU; end them all in the end."""
     with ExitStack() as stack:
-        yield [stack.enter_context(running_one(system, command)) for system in systems if system.missing is None]
+        place = reader_cpu if placed else nullcontext
+        present = [system for system in systems if system.missing is None]
+        yield [stack.enter_context(running_one(system, command, place)) for system in present]
 
 
 @contextmanager
-def running_one(system: System, command: list[str]) -> Iterator[Server]:
-    """Serve `command` by `system`, with a controller where it asks one."""
+def running_one(system: System, command: list[str], place: Place = nullcontext) -> Iterator[Server]:
+    """Serve `command` by `system`, started in `place`, with a controller where it asks one."""
     with ExitStack() as stack:
         controller_port = free_port()
         if system.asks_controller:
@@ -101,7 +106,8 @@ def running_one(system: System, command: list[str]) -> Iterator[Server]:
             _wait_until_it_answers(controller, controller_port)
         port = free_port()
         started = time.perf_counter()
-        process = stack.enter_context(_process(system.serve(port, controller_port, command)))
+        with place():
+            process = stack.enter_context(_process(system.serve(port, controller_port, command)))
         _wait_until_it_answers(process, port)
         yield Server(system, process, port, time.perf_counter() - started)
 

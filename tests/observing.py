@@ -14,7 +14,7 @@ async def until(condition: Callable[[], object], what: str = "condition", timeou
     """Wait until a condition holds; tests wait for conditions, never for time."""
     try:
         async with asyncio.timeout(timeout_s):
-            while not condition():
+            while not condition():  # noqa: ASYNC110 - what is waited for happens in other processes
                 await asyncio.sleep(0.002)
     except TimeoutError:
         pytest.fail(f"{what}: not within {timeout_s} s")

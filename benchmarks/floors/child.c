@@ -1,8 +1,11 @@
-/* The program that every server and every floor runs: `child write BYTES` or `child echo`.
+/* The program that every server and every floor runs: `child write BYTES [CPU]` or `child echo [CPU]`.
  *
  * write: letters in 64 KiB blocks, then exit at once. Letters only, so that no dialect has to escape a byte.
  * echo: says one 'r' when its terminal is raw, then gives back each read until its input ends; also the idle session.
+ * CPU: where to stay; without it, where the scheduler likes.
  */
+#define _GNU_SOURCE
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,6 +21,15 @@ static void make_terminal_raw(void)
         return; /* pipes have nothing to set */
     cfmakeraw(&settings);
     tcsetattr(0, TCSANOW, &settings);
+}
+
+static void stay_on(int cpu)
+{
+    cpu_set_t only;
+    CPU_ZERO(&only);
+    CPU_SET(cpu, &only);
+    if (sched_setaffinity(0, sizeof only, &only))
+        perror("sched_setaffinity");
 }
 
 static int write_all(const char *bytes, size_t count)
@@ -62,10 +74,13 @@ int main(int argc, char **argv)
 {
     alarm(LONGEST_LIFE_S); /* a server that dies must not leave us behind for ever */
     make_terminal_raw();
-    if (argc == 3 && strcmp(argv[1], "write") == 0)
-        return write_letters(atoll(argv[2]));
-    if (argc == 2 && strcmp(argv[1], "echo") == 0)
-        return echo();
-    fprintf(stderr, "usage: child write BYTES | child echo\n");
-    return 2;
+    int is_write = argc >= 3 && strcmp(argv[1], "write") == 0, is_echo = argc >= 2 && strcmp(argv[1], "echo") == 0;
+    int cpu_argument = is_write ? 3 : 2;
+    if (!is_write && !is_echo) {
+        fprintf(stderr, "usage: child write BYTES [CPU] | child echo [CPU]\n");
+        return 2;
+    }
+    if (argc > cpu_argument)
+        stay_on(atoi(argv[cpu_argument]));
+    return is_write ? write_letters(atoll(argv[2])) : echo();
 }

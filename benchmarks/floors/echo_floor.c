@@ -1,4 +1,4 @@
-/* Echo floor, `echo_floor CHILD SESSIONS PERIOD_S COUNT`: COUNT keys typed through SESSIONS PTYs that run `CHILD echo`.
+/* Echo floor, `echo_floor SESSIONS PERIOD_S COUNT COMMAND...`: COUNT keys typed through SESSIONS PTYs, each with an echoing command.
  *
  * PERIOD_S 0: the next key follows the answer to the last (for one session). Else each session types on its own, one key
  * every 0.5 to 1.5 periods, never a second before the first is back. The Python client (measures/echo.py) does the same.
@@ -74,15 +74,15 @@ static void type_at_leisure(double *seconds, int count, int sessions, double per
 
 int main(int argc, char **argv)
 {
-    int sessions = argc == 5 ? atoi(argv[2]) : 0, count = argc == 5 ? atoi(argv[4]) : 0;
-    double period_s = argc == 5 ? atof(argv[3]) : 0;
+    int sessions = argc >= 5 ? atoi(argv[1]) : 0, count = argc >= 5 ? atoi(argv[3]) : 0;
+    double period_s = argc >= 5 ? atof(argv[2]) : 0;
     if (sessions < 1 || sessions > MAX_SESSIONS || count < 1 || period_s < 0 || period_s >= 0.5) {
-        fprintf(stderr, "usage: echo_floor CHILD SESSIONS(1..%d) PERIOD_S(below 0.5) COUNT\n", MAX_SESSIONS);
+        fprintf(stderr, "usage: echo_floor SESSIONS(1..%d) PERIOD_S(below 0.5) COUNT COMMAND...\n", MAX_SESSIONS);
         return 2;
     }
-    char *child_argv[] = {argv[1], "echo", NULL}, ready;
+    char ready;
     for (int s = 0; s < sessions; s++) {
-        masters[s].fd = spawn_on_pty(child_argv, &pids[s]);
+        masters[s].fd = spawn_on_pty(argv + 4, &pids[s]);
         masters[s].events = POLLIN;
         if (read(masters[s].fd, &ready, 1) != 1)
             die("read");

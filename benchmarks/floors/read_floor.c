@@ -1,4 +1,4 @@
-/* Bulk floor, `read_floor CHILD BYTES`: runs `CHILD write BYTES` on a PTY and only reads it.
+/* Bulk floor, `read_floor COMMAND...`: runs the command on a PTY and only reads it.
  *
  * Prints {"bytes", "seconds", "cpu_seconds"}: from the first byte to the last; CPU of this process alone.
  */
@@ -16,14 +16,13 @@ static double cpu_s(void)
 
 int main(int argc, char **argv)
 {
-    if (argc != 3) {
-        fprintf(stderr, "usage: read_floor CHILD BYTES\n");
+    if (argc < 2) {
+        fprintf(stderr, "usage: read_floor COMMAND...\n");
         return 2;
     }
     static char buffer[READ_BYTES];
-    char *child_argv[] = {argv[1], "write", argv[2], NULL};
     pid_t pid;
-    int master = spawn_on_pty(child_argv, &pid);
+    int master = spawn_on_pty(argv + 1, &pid);
 
     long long total = read(master, buffer, sizeof buffer);
     double started = now_s(), cpu_started = cpu_s();

@@ -4,6 +4,7 @@ import time
 from collections.abc import Sequence
 
 from benchmarks.client import BULK_BUFFER_BYTES
+from benchmarks.cpus import CHILD_CPU, reader_cpu
 from benchmarks.figures import FLOOR, Samples, Scale
 from benchmarks.programs import CHILD, run_floor
 from benchmarks.servers import Server, System, running
@@ -11,9 +12,11 @@ from benchmarks.servers import Server, System, running
 
 def measure(systems: Sequence[System], scale: Scale, samples: Samples) -> None:
     """Record `bulk` and `bulk_cpu`."""
-    with running(systems, [CHILD, "write", str(scale.flood_bytes)]) as servers:
+    command = [CHILD, "write", str(scale.flood_bytes), str(CHILD_CPU)]
+    with running(systems, command, placed=True) as servers:
         for _ in range(scale.rounds):
-            floor = run_floor("read_floor", str(scale.flood_bytes))
+            with reader_cpu():
+                floor = run_floor("read_floor", *command)
             _record(samples, FLOOR, int(floor["bytes"]), floor["seconds"], floor["cpu_seconds"])
             for server in servers:
                 _record(samples, server.system.name, *_flood(server))

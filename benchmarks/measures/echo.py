@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 
 from benchmarks.client import SMALL_BUFFER_BYTES, Session
+from benchmarks.cpus import CHILD_CPU, reader_cpu
 from benchmarks.figures import FLOOR, Samples, Scale
 from benchmarks.programs import CHILD, run_floor
 from benchmarks.servers import Server, System, running
@@ -16,18 +17,24 @@ TYPING_PERIOD_S = 0.025
 
 def measure(systems: Sequence[System], scale: Scale, samples: Samples) -> None:
     """Record `echo_p50`, `echo_p99`, `echo_many_p50` and `echo_many_p99`."""
-    alone = ("1", "0", str(scale.keys))
-    many = (str(scale.many_sessions), str(TYPING_PERIOD_S), str(scale.many_keys))
-    with running(systems, [CHILD, "echo"]) as servers:
+    command = [CHILD, "echo", str(CHILD_CPU)]
+    alone = ("1", "0", str(scale.keys), *command)
+    many = (str(scale.many_sessions), str(TYPING_PERIOD_S), str(scale.many_keys), *command)
+    with running(systems, command, placed=True) as servers:
         for _ in range(scale.rounds):
-            _record(samples, "echo", FLOOR, run_floor("echo_floor", *alone))
+            _record(samples, "echo", FLOOR, _floor(*alone))
             for server in servers:
                 _record(samples, "echo", server.system.name, _percentiles(_type_in_turn(server, scale.keys)))
         for _ in range(scale.rounds):
-            _record(samples, "echo_many", FLOOR, run_floor("echo_floor", *many))
+            _record(samples, "echo_many", FLOOR, _floor(*many))
             for server in servers:
                 latencies = _type_at_leisure(server, scale.many_sessions, scale.many_keys)
                 _record(samples, "echo_many", server.system.name, _percentiles(latencies))
+
+
+def _floor(*args: str) -> dict[str, float]:
+    with reader_cpu():
+        return run_floor("echo_floor", *args)
 
 
 def _record(samples: Samples, key: str, system: str, percentiles: dict[str, float]) -> None:

@@ -19,9 +19,10 @@ class ClientFailedError(Exception):
 
 def measure(systems: Sequence[System], scale: Scale, samples: Samples) -> None:
     """Record `first_byte` and `rate`."""
-    with running(systems, [CHILD, "write", "1"]) as servers:
+    command = [CHILD, "write", "1"]
+    with running(systems, command) as servers:
         for _ in range(scale.rounds):
-            samples.add("first_byte", FLOOR, run_floor("spawn_floor", str(scale.starts))["p50_s"] * 1e3)
+            samples.add("first_byte", FLOOR, run_floor("spawn_floor", str(scale.starts), *command)["p50_s"] * 1e3)
             for server in servers:
                 samples.add("first_byte", server.system.name, _first_byte_p50_s(server, scale) * 1e3)
         for _ in range(scale.rounds):

@@ -121,8 +121,10 @@ def test_another_spelling_of_a_servers_event_is_one_that_we_do_not_write(vector:
 
 @pytest.mark.parametrize("vector", pick("server", refused=True), ids=name)
 def test_what_a_client_refuses_is_nothing_that_we_could_write(vector: Vector) -> None:
-    """The types of the events rule these out; what they share with a good message is only that they came over the wire."""
-    good = {v["wire"] for v in pick("server", refused=False) if v["kind"] == vector["kind"] and v["tty"] == vector["tty"]}
+    """The types of the events rule these out, so no good message may look like one of them."""
+    good = {
+        v["wire"] for v in pick("server", refused=False) if v["kind"] == vector["kind"] and v["tty"] == vector["tty"]
+    }
 
     assert vector["wire"] not in good
 

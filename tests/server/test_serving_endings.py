@@ -7,7 +7,7 @@ import threading
 import time
 
 import pytest
-from running_server import BINARY, CLOSE, WAIT_S, both_loops, direct, frame, handshake, read_to_end
+from running_server import BINARY, CLOSE, WAIT_S, both_loops, both_parsers, direct, frame, handshake, read_to_end
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
@@ -309,6 +309,23 @@ def test_a_handshake_that_is_open_when_the_server_ends_is_answered_503(serving):
         server.stop()
 
         assert read_to_end(sock).startswith(b"HTTP/1.1 503 ")
+
+
+@both_parsers
+@pytest.mark.parametrize(
+    "sent", [b"", b"GET / HTTP/1.1\r\n", b"rubbish\r\n\r\n"], ids=["nothing", "half a request", "rubbish"]
+)
+def test_a_connection_without_a_request_does_not_keep_the_server(serving, sent):
+    server = serving(forever)
+    with server.connect() as sock:
+        sock.sendall(sent)
+        until(lambda: server.server.server_state.connections)
+        if sent.startswith(b"rubbish"):
+            assert sock.recv(9) == b"HTTP/1.1 "
+
+        server.stop()
+
+        until(lambda: not server.thread.is_alive())
 
 
 def test_an_application_that_heeds_nothing_does_not_keep_the_server(serving, caplog):

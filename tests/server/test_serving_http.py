@@ -207,6 +207,24 @@ def send_all_it_can(sock, data):
 
 
 @both_parsers
+@both_loops
+def test_a_client_that_does_not_read_its_response_is_cut(serving):
+    gone = queue.Queue()
+
+    async def application(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        for _ in range(256):
+            await send({"type": "http.response.body", "body": bytes(2**20), "more_body": True})
+        await receive()
+        gone.put((await receive())["type"])
+
+    with serving(application, stall_timeout_s=0.2).connect() as sock:
+        sock.sendall(GET + b"\r\n")
+
+        assert gone.get(timeout=WAIT_S) == "http.disconnect"
+
+
+@both_parsers
 def test_pipelined_requests_are_answered_in_order(serving, application):
     requests = b"".join(GET.replace(b" / ", b" /%d " % number) + b"\r\n" for number in range(5))
 

@@ -2,13 +2,17 @@
 
 import asyncio
 import contextlib
+import gc
 import logging
 import queue
+import time
 import zlib
 
 import pytest
 from running_server import BINARY, CLOSE, CONT, PING, PONG, TEXT, WAIT_S, both_loops, both_parsers, direct, frame
 from websockets.sync.client import connect
+
+from ws_subprocess.server.websocket import WebSocketConnection
 
 
 async def plain_echo(scope, receive, send):
@@ -401,6 +405,22 @@ def test_300000_empty_fragments_do_not_keep_the_loop(serving):
 
     assert code == 1009
     assert worst_s < 0.1
+
+
+def test_a_connection_that_is_over_leaves_nothing_for_a_later_collection(serving):
+    server = serving(direct_echo)
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(5):
+            with server.upgrade() as client:
+                client.send(BINARY, b"x")
+                client.read()
+        ends_at_s = time.monotonic() + WAIT_S
+        while any(isinstance(found, WebSocketConnection) for found in gc.get_objects()):
+            assert time.monotonic() < ends_at_s
+    finally:
+        gc.enable()
 
 
 def test_pings_are_answered(serving):

@@ -136,6 +136,19 @@ def test_a_second_signal_ends_everything_at_once(daemon, sessions):
     assert time.monotonic() - began_s < 2
 
 
+def test_a_second_signal_while_clients_are_closed_ends_at_once_too(daemon):
+    started = daemon(close_timeout_s=60)
+    with open_websocket(started.address()) as client:
+        started.process.send_signal(signal.SIGTERM)
+        assert client.read_close() == (1012, "service restart")
+        began_s = time.monotonic()
+
+        started.process.send_signal(signal.SIGTERM)
+
+        assert started.end()[0] == 1
+    assert time.monotonic() - began_s < 2
+
+
 def test_a_failing_start_of_the_application_is_told(daemon):
     started = daemon(startup_fails=True)
 

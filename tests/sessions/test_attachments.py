@@ -121,7 +121,7 @@ async def test_the_slowest_of_several_cursors_counts() -> None:
 
 
 @virtual_time
-async def test_streams_that_change_with_every_byte_stop_the_child_before_anything_is_lost_and_it_goes_on_by_reading() -> None:
+async def test_streams_that_change_with_every_byte_stop_the_child_until_its_client_has_read() -> None:
     """A client acknowledges every 128 KiB: a child stopped for crowding, far below that, must not wait for it."""
     child = FakeChild()
     session = build_session(child)

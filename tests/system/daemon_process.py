@@ -93,8 +93,7 @@ class DaemonProcess:
 
     async def get(self, path: str, **headers: str) -> httpx.Response:
         """Ask it for something over HTTP, on a connection of its own."""
-        async with httpx.AsyncClient(trust_env=False) as client:
-            return await client.get(self.url + path, headers=headers)
+        return await get(self.url + path, headers)
 
     async def read_metric(self, name: str) -> float:
         """Return one figure of `/metrics`, by its name with labels."""
@@ -143,6 +142,12 @@ class DaemonProcess:
     def count_threads(self) -> int:
         """Return how many threads it has."""
         return len(os.listdir(f"/proc/{self.pid}/task"))
+
+
+async def get(url: str, headers: Mapping[str, str] | None = None) -> httpx.Response:
+    """Ask for something over HTTP, on a connection of its own."""
+    async with httpx.AsyncClient(trust_env=False) as client:
+        return await client.get(url, headers=headers)
 
 
 # Starts `ws-subprocess serve FLAGS`; the fixture `start_daemon`.

@@ -4,6 +4,11 @@ The mark is an argument of each process, because a process can wipe its environm
 parents, but its arguments stay.
 """
 
+import os
+import secrets
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 # Everybody sleeps for a number of seconds that nobody else has; `$1` is that number.
@@ -30,14 +35,26 @@ def hostile_arguments(mark: str) -> list[str]:
     return ["-c", HOSTILE_TREE, "sh", mark]
 
 
-def find_marked(mark: str) -> list[str]:
-    """Return the command lines of all living processes that have `mark` as an argument."""
-    found = []
+@contextmanager
+def marking() -> Iterator[str]:
+    """Give a mark that no other process has; whoever has it in the end, because a test failed, is killed."""
+    mark = f"9{secrets.randbelow(10**4):04}.{secrets.randbelow(10**12):012}"
+    try:
+        yield mark
+    finally:
+        for pid in find_marked(mark):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+
+def find_marked(mark: str) -> dict[int, str]:
+    """Return the command lines of all living processes that have `mark` as an argument, by pid."""
+    found = {}
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
             arguments = path.read_bytes().split(b"\0")
         except (FileNotFoundError, ProcessLookupError):
             continue
         if mark.encode() in arguments:
-            found.append(f"{path.parent.name}: {b' '.join(arguments).decode(errors='replace')}")
+            found[int(path.parent.name)] = b" ".join(arguments).decode(errors="replace")
     return found

@@ -1,6 +1,10 @@
 """A client of both dialects that keeps all it hears and checks that nothing is said twice, too late or in between."""
 
+import asyncio
 import json
+import socket
+import struct
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,6 +14,8 @@ from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
 ACK_BYTES = 128 * 1024
+# For a whole conversation; a flood on a busy machine takes some.
+WAIT_S = 60.0
 
 
 @dataclass(slots=True)
@@ -68,9 +74,10 @@ class Heard:
 async def hear_until(websocket: ClientConnection, wanted: bytes, heard: Heard | None = None) -> Heard:
     """Note what comes until stdout has `wanted`; all is acknowledged."""
     heard = heard or Heard()
-    while wanted not in heard.streams[1]:
-        heard.take(await websocket.recv())
-        await send_json(websocket, type="ack", offset=heard.size)
+    async with asyncio.timeout(WAIT_S):
+        while wanted not in heard.streams[1]:
+            heard.take(await websocket.recv())
+            await send_json(websocket, type="ack", offset=heard.size)
     return heard
 
 
@@ -78,14 +85,28 @@ async def hear_all(websocket: ClientConnection, heard: Heard | None = None) -> H
     """Note what comes until the websocket is closed; acknowledges as often as PROTOCOL.md advises."""
     heard = heard or Heard()
     acknowledged = heard.size
-    try:
-        while True:
-            heard.take(await websocket.recv())
+    async with asyncio.timeout(WAIT_S):
+        async for message in messages(websocket):
+            heard.take(message)
             if heard.size - acknowledged >= ACK_BYTES:
                 acknowledged = heard.size
                 # The daemon may have closed already; what it said before is still to be received.
                 with suppress(ConnectionClosed):
                     await send_json(websocket, type="ack", offset=acknowledged)
-    except ConnectionClosed as exc:
-        heard.close_code = exc.rcvd.code if exc.rcvd else 1006
+    assert websocket.close_code is not None
+    heard.close_code = websocket.close_code
     return heard
+
+
+def reset_connection(websocket: ClientConnection) -> None:
+    """Vanish with a TCP reset, whatever is on its way."""
+    transport = websocket.transport
+    transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    transport.abort()
+
+
+async def messages(websocket: ClientConnection) -> AsyncIterator[str | bytes]:
+    """Yield what comes until the websocket is closed, in whatever way."""
+    with suppress(ConnectionClosed):
+        while True:
+            yield await websocket.recv()

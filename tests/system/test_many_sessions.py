@@ -2,9 +2,6 @@
 
 import asyncio
 import random
-import socket
-import struct
-from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,7 +11,7 @@ from daemon_process import DaemonProcess, send_json
 from observing import until
 from programs import scaled
 from scripted_controller import ScriptedController
-from terminal_client import Heard, hear_all, hear_until
+from terminal_client import Heard, hear_all, hear_until, reset_connection
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import InvalidStatus
 
@@ -24,7 +21,6 @@ OPEN_TIMEOUT_S = 30
 SEED = 7
 # Says that it runs, then waits for a line.
 WAITING = ("/bin/sh", "-c", "echo ready; read line; exit 4")
-RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +44,7 @@ async def close_it(terminal: Terminal) -> None:
 
 async def reset_it(terminal: Terminal) -> None:
     """The client vanishes: a TCP reset."""
-    transport = terminal.websocket.transport
-    transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
-    transport.abort()
+    reset_connection(terminal.websocket)
 
 
 async def let_it_exit(terminal: Terminal) -> None:
@@ -99,24 +93,25 @@ async def run_batch(daemon: DaemonProcess, controller: ScriptedController, count
         await terminal.websocket.wait_closed()
 
 
-async def settle(daemon: DaemonProcess, controller: ScriptedController) -> Counter[str]:
-    """Let the daemon forget the connections it keeps to the controller; return its descriptors."""
+async def forget_connections(daemon: DaemonProcess, controller: ScriptedController) -> None:
+    """Let the daemon close the connections that it keeps to the controller."""
     controller.drop_connections()
     # Only the next question finds out that they are closed; after a refusal its own is closed, too.
     with pytest.raises(InvalidStatus):
         await daemon.open("unknown")
     await until(lambda: not controller.connections, "no connection to the controller")
-    return daemon.descriptors()
 
 
 async def test_a_thousand_sessions_leave_nothing_behind(daemon: DaemonProcess, controller: ScriptedController) -> None:
     choose = random.Random(SEED)
     await run_batch(daemon, controller, AT_ONCE, choose)
-    descriptors, threads = await settle(daemon, controller), daemon.count_threads()
+    await forget_connections(daemon, controller)
+    descriptors, threads = daemon.descriptors(), daemon.count_threads()
 
     for begun in range(0, SESSIONS, AT_ONCE):
         await run_batch(daemon, controller, min(AT_ONCE, SESSIONS - begun), choose)
 
-    assert await settle(daemon, controller) == descriptors
+    await forget_connections(daemon, controller)
+    await until(lambda: daemon.descriptors() == descriptors, f"as many descriptors as before: {descriptors}")
     assert daemon.children() == set()
     assert daemon.count_threads() == threads

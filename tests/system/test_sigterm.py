@@ -5,15 +5,16 @@ import random
 import signal
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 import pytest
 from daemon_process import NATIVE, DaemonProcess, StartDaemon
 from observing import until
-from process_marks import LEAST_MARKED, find_marked, hostile_arguments
+from process_marks import LEAST_MARKED, find_marked, hostile_arguments, marking
 from programs import scaled
 from scripted_controller import ScriptedController
-from terminal_client import hear_all, hear_until
+from terminal_client import hear_all, hear_until, messages
 from websockets.exceptions import InvalidHandshake, InvalidStatus
 
 ROUNDS = scaled(40)
@@ -27,14 +28,20 @@ DRAIN_S = 0.3
 FORCED = 1
 
 
-def make_mark(choose: random.Random) -> str:
-    """Return a number of seconds, above a day, that no other process sleeps for."""
-    return f"9{choose.randrange(10**4)}.{choose.randrange(10**12)}"
+@pytest.fixture
+def mark() -> Iterator[str]:
+    """What marks the processes of a test; what it leaves is killed."""
+    with marking() as mark:
+        yield mark
 
 
 async def none_is_left(mark: str) -> None:
     """Fail unless all marked processes are gone a second after the daemon."""
-    await until(lambda: not find_marked(mark), f"the end of {mark}", timeout_s=1)
+    with suppress(TimeoutError):
+        async with asyncio.timeout(1):
+            while find_marked(mark):  # noqa: ASYNC110 - these are other processes
+                await asyncio.sleep(0.01)
+    assert find_marked(mark) == {}
 
 
 def assert_port_is_free(port: int) -> None:
@@ -47,7 +54,7 @@ async def visit(daemon: DaemonProcess, token: str, dialect: str | None) -> int |
     """Be a client for as long as it may; return the close code, None when it was not let in."""
     try:
         async with daemon.open(token, dialect) as websocket:
-            async for _ in websocket:
+            async for _ in messages(websocket):
                 pass
             return websocket.close_code
     except (InvalidHandshake, OSError, EOFError):
@@ -56,16 +63,17 @@ async def visit(daemon: DaemonProcess, token: str, dialect: str | None) -> int |
 
 async def end_at_a_random_moment(daemon: DaemonProcess, controller: ScriptedController, choose: random.Random) -> None:
     """Open sessions with hostile trees, send SIGTERM whatever they do just then, and look for what is left."""
-    mark = make_mark(choose)
     await daemon.ready()
-    tokens = [controller.allow("/bin/sh", *hostile_arguments(mark), tty=choose.random() < 0.7) for _ in range(SESSIONS)]
-    async with asyncio.TaskGroup() as group:
-        visits = [group.create_task(visit(daemon, token, choose.choice((None, NATIVE)))) for token in tokens]
-        # Any moment will do, also one in a handshake.
-        await asyncio.sleep(choose.uniform(0, LATEST_SIGNAL_S))
-        daemon.send(signal.SIGTERM)
-        status = await daemon.ended(ENDS_WITHIN_S)
-        await none_is_left(mark)
+    with marking() as mark:
+        grants = [("/bin/sh", *hostile_arguments(mark))] * SESSIONS
+        tokens = [controller.allow(*grant, tty=choose.random() < 0.7) for grant in grants]
+        async with asyncio.TaskGroup() as group:
+            visits = [group.create_task(visit(daemon, token, choose.choice((None, NATIVE)))) for token in tokens]
+            # Any moment will do, also one in a handshake.
+            await asyncio.sleep(choose.uniform(0, LATEST_SIGNAL_S))
+            daemon.send(signal.SIGTERM)
+            status = await daemon.ended(ENDS_WITHIN_S)
+            await none_is_left(mark)
 
     assert status == 0, daemon.log
     assert {visit.result() for visit in visits} <= {None, 1012}
@@ -80,9 +88,10 @@ async def test_no_process_outlives_a_daemon_that_is_ended_at_a_random_moment(
 
     async def play(number: int) -> None:
         choose = random.Random(f"{SEED} {number}")
+        flags = ("--controller-url", controller.url, "--drain-timeout", choose.choice(("0s", f"{DRAIN_S}s")))
         async with room:
-            flags = ("--controller-url", controller.url, "--drain-timeout", choose.choice(("0s", f"{DRAIN_S}s")))
-            await end_at_a_random_moment(launch_daemon("serve", "--listen", "127.0.0.1:0", *flags), controller, choose)
+            daemon = launch_daemon("serve", "--listen", "127.0.0.1:0", *flags)
+            await end_at_a_random_moment(daemon, controller, choose)
 
     async with asyncio.TaskGroup() as group:
         for number in range(ROUNDS):
@@ -135,8 +144,9 @@ async def test_a_daemon_without_sessions_ends_at_once_however_long_it_might_drai
     assert await daemon.ended(timeout_s=5) == 0
 
 
-async def test_a_second_signal_kills_at_once(start_daemon: StartDaemon, controller: ScriptedController) -> None:
-    mark = make_mark(random.Random())
+async def test_a_second_signal_kills_at_once(
+    start_daemon: StartDaemon, controller: ScriptedController, mark: str
+) -> None:
     daemon = await start_daemon("--drain-timeout", "1h")
     async with daemon.open(controller.allow("/bin/sh", *hostile_arguments(mark))) as websocket:
         await hear_until(websocket, b"ready")
@@ -153,9 +163,8 @@ async def test_a_second_signal_kills_at_once(start_daemon: StartDaemon, controll
 
 
 async def test_a_client_that_leaves_takes_the_whole_tree_with_it(
-    daemon: DaemonProcess, controller: ScriptedController
+    daemon: DaemonProcess, controller: ScriptedController, mark: str
 ) -> None:
-    mark = make_mark(random.Random())
     async with daemon.open(controller.allow("/bin/sh", *hostile_arguments(mark))) as websocket:
         await hear_until(websocket, b"ready")
         await until(lambda: len(find_marked(mark)) >= LEAST_MARKED, "the whole tree")

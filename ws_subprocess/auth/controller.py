@@ -36,8 +36,8 @@ class Controller:
 
     def __init__(self, url: str, timeout_s: float, is_env_refused: EnvironmentRule) -> None:
         self._url = httpx.URL(url)
-        query = self._url.query
-        self._target = self._url.raw_path + (b"&" if query else b"?") + b"token="
+        path, _, query = self._url.raw_path.partition(b"?")
+        self._target = path + b"?" + (query + b"&" if query else b"") + b"token="
         self._headers = httpx.Headers({"Host": self._url.netloc.decode("ascii"), **_HEADERS})
         self._timeout_s = timeout_s
         self._is_env_refused = is_env_refused

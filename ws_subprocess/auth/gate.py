@@ -67,7 +67,9 @@ class Gate:
         self._refusals.pop(key, None)
         while len(self._refusals) >= REFUSALS_MAX:
             del self._refusals[next(iter(self._refusals))]
-        self._refusals[key] = (self._clock() + REFUSAL_TTL_S, error)
+        # What it says, not itself: its traceback holds the request's frames, with the connection and the token.
+        kept = type(error)(error.code, error.detail, error.retry_after_s)
+        self._refusals[key] = (self._clock() + REFUSAL_TTL_S, kept)
 
     def find_refusal(self, credentials: Credentials) -> BridgeError | None:
         """Return the last refusal of this token if it is fresh; asks nobody."""

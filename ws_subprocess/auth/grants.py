@@ -4,7 +4,7 @@ Law: half an answer runs nothing: a known key with a wrong value refuses the gra
 means left out.
 """
 
-import math
+import posixpath
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -52,7 +52,7 @@ def parse_grant(fields: Mapping[str, Any], is_env_refused: Callable[[str], bool]
             rows=_parse_integer("rows", given.get("rows", DEFAULT_SIZE.rows)),
             cols=_parse_integer("cols", given.get("cols", DEFAULT_SIZE.cols)),
         ),
-        title=_parse_title(given.get("title", PurePosixPath(command).name)),
+        title=_parse_title(given["title"]) if "title" in given else PurePosixPath(command).name[:TITLE_MAX_CHARS],
         idle_timeout_s=_parse_seconds("idle_timeout_s", given.get("idle_timeout_s")),
         max_lifetime_s=_parse_seconds("max_lifetime_s", given.get("max_lifetime_s")),
         read_only=_parse_boolean("read_only", given.get("read_only", False)),
@@ -67,7 +67,7 @@ def _parse_path(key: str, value: object, code: str) -> str:
         raise _refuse(code, key, value, "an absolute path")
     if _CONTROL.search(value) or len(_encode(key, value, code)) > PATH_MAX_BYTES:
         raise _refuse(code, key, value, f"at most {PATH_MAX_BYTES} bytes without control characters")
-    if key == "cwd" and PurePosixPath(value).parts[1:2] == ("proc",):
+    if key == "cwd" and PurePosixPath(posixpath.normpath(value)).parts[1:2] == ("proc",):
         # A directory below /proc may be one that a descriptor of the daemon has open.
         raise _refuse(code, key, value, "a directory outside /proc")
     return value
@@ -117,12 +117,8 @@ def _parse_integer(key: str, value: object) -> int:
 def _parse_seconds(key: str, value: object) -> float | None:
     if value is None:
         return None
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, int | float)
-        or not math.isfinite(value)
-        or not 0 < value <= SECONDS_MAX
-    ):
+    # Neither NaN nor infinity is within the bounds.
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= SECONDS_MAX:
         raise _refuse("controller_bad_schema", key, value, f"a number of seconds, more than 0, at most {SECONDS_MAX}")
     return float(value)
 
@@ -152,7 +148,8 @@ def _encode(key: str, value: str, code: str) -> bytes:
 
 
 def _refuse(code: str, key: str, value: object, wanted: str) -> GrantError:
-    shown = ascii(value)
+    # What is nested may need more stack to be written out than it did to be read.
+    shown = f"a {type(value).__name__}" if isinstance(value, list | dict) else ascii(value)
     if len(shown) > 80:
         shown = shown[:79] + "…"
     return GrantError(code, f"{key}: {shown} is not {wanted}")

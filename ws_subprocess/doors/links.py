@@ -14,6 +14,8 @@ from ws_subprocess.dialects.codec import Message
 from ws_subprocess.service.bridge import Bridge
 
 DIRECT_EXTENSION = "ws_subprocess.direct"
+# How often a client whose input has to wait is tried: without reading from it only writing tells that it has left.
+PROBE_S = 10.0
 
 
 class DirectChannel(Protocol):
@@ -135,7 +137,17 @@ class QueuedLink:
         self._awake.set()
         while bridge.is_input_full and not self._is_stopped:
             self._has_room.clear()
-            await self._has_room.wait()
+            try:
+                async with asyncio.timeout(PROBE_S):
+                    await self._has_room.wait()
+            except TimeoutError:
+                await self._probe(bridge)
+
+    async def _probe(self, bridge: Bridge) -> None:
+        try:
+            await self._send(build_event(bridge.build_silence()))
+        except OSError:
+            self.stop()
 
     def wake(self) -> None:
         """Let `run` and `take` look again."""

@@ -111,7 +111,7 @@ class LocalChild:
         return self._input.write(data)
 
     def truncates(self, data: bytes) -> bool:
-        """Tell whether the terminal will silently drop part of a line that `data` goes on with.
+        """Tell, once, whether the terminal will silently drop part of a line that `data` goes on with.
 
         N_TTY keeps 4,095 bytes of a line in canonical mode, whatever was typed (termios(3)).
         """
@@ -120,7 +120,11 @@ class LocalChild:
         lengths = [len(line) for line in data.replace(b"\r", b"\n").split(b"\n")]
         lengths[0] += self._line_bytes
         self._line_bytes = lengths[-1]
-        return max(lengths) > _LINE_MAX_BYTES and self._status is None and self._terminal.is_canonical()
+        if max(lengths) <= _LINE_MAX_BYTES:
+            return False
+        # What was told is not told again with every key; what an editor took key by key was no line at all.
+        self._line_bytes = 0
+        return self._status is None and self._terminal.is_canonical()
 
     def end_input(self) -> None:
         """Give the child its end of file, after the input before it: a terminal's VEOF character, a pipe's close."""
@@ -184,6 +188,7 @@ class LocalChild:
         for fd in self._fds:
             os.close(fd)
         self._fds.clear()
+        self._terminal = None  # Its number may be another child's from now on.
         if self._status is None:
             self._loop.remove_reader(self._pidfd)
         poll = select.poll()

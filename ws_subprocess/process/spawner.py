@@ -9,6 +9,7 @@ import errno
 import logging
 import os
 import resource
+import signal
 
 from ws_subprocess.errors import CapacityError, SpawnError
 from ws_subprocess.model import Grant, SessionId, Size
@@ -59,13 +60,14 @@ class Spawner:
         try:
             wiring = wire_terminal(size) if grant.tty else wire_pipes()
             pid = spawn(grant.command, [grant.command, *grant.args], environment, wiring.actions, grant.cwd)
+            pidfd = _watch(pid)
         except OSError as exc:
             if wiring is not None:
                 wiring.close_childs()
                 wiring.close_ours()
             raise _explain(exc, grant) from exc
         wiring.close_childs()
-        return self._enroll(pid, session, wiring)
+        return self._enroll(pid, pidfd, session, wiring)
 
     def is_tree_empty(self, child: LocalChild) -> bool:
         """Tell whether nothing but the leader is left of a child whose leader has exited."""
@@ -86,16 +88,16 @@ class Spawner:
             self.sweep()
 
     def sweep(self) -> None:
-        """Kill and reap every descendant that belongs to no living child. Only for a daemon that owns its process."""
+        """Reap orphans that have ended, and kill those that can belong to no living child: older than all of them."""
         orphans = (tree.list_children() or set()) - self._children.keys()
         if not orphans:
             return
-        if not self._children and (strays := tree.find_descendants()):
+        if strays := tree.find_strays(orphans, self._children):
             log.warning("killing stray processes", extra={"pids": [row.pid for row in strays]})
             tree.stop_and_kill(strays)
         tree.reap(orphans)
 
-    def _enroll(self, pid: int, session: SessionId, wiring: Wiring) -> LocalChild:
+    def _enroll(self, pid: int, pidfd: int, session: SessionId, wiring: Wiring) -> LocalChild:
         if self._child_nofile is not None:
             _lower_nofile(pid, self._child_nofile)
         child = LocalChild(
@@ -103,13 +105,23 @@ class Spawner:
             self,
             session,
             pid,
-            os.pidfd_open(pid),
+            pidfd,
             wiring,
             self._input_limit_bytes,
             self._scratch,
         )
         self._children[pid] = child
         return child
+
+
+def _watch(pid: int) -> int:
+    """Return a pidfd of a child that was just started; where there is none to be had it must not run."""
+    try:
+        return os.pidfd_open(pid)
+    except OSError:
+        os.kill(pid, signal.SIGKILL)  # It is ours and not reaped, so the number is still its own.
+        os.waitpid(pid, 0)
+        raise
 
 
 def _lower_nofile(pid: int, soft: int) -> None:

@@ -6,6 +6,7 @@ gone, so that its number cannot be given to another process while we look.
 """
 
 import ctypes
+import math
 import os
 import signal
 from collections.abc import Iterable
@@ -95,12 +96,12 @@ def find_members(leader: int, session: SessionId, channels: frozenset[str]) -> l
     return [table[pid] for pid in members if not table[pid].is_zombie]
 
 
-def find_descendants() -> list[ProcessRow]:
-    """Return every living descendant of this process."""
+def find_strays(orphans: Iterable[int], leaders: Iterable[int]) -> list[ProcessRow]:
+    """Return adopted processes, and all below them, that were there before every leader: their sessions have ended."""
     table = read_table()
-    members = {os.getpid()}
+    oldest = min((table[pid].start_time for pid in leaders if pid in table), default=math.inf)
+    members = {pid for pid in orphans if pid in table and table[pid].start_time < oldest}
     _add_descendants(members, table)
-    members.discard(os.getpid())
     return [table[pid] for pid in members if not table[pid].is_zombie]
 
 

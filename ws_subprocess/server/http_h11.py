@@ -7,7 +7,7 @@ from typing import Any
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from ws_subprocess.server.http_head import HeadDeadline, refuse
+from ws_subprocess.server.http_shared import Deadline, refuse
 from ws_subprocess.server.request_rules import (
     BAD_REQUEST,
     HEAD_TOO_LARGE,
@@ -56,38 +56,58 @@ class H11Connection(H11Protocol):
         super().__init__(*args, **kwargs)
         self._settings = settings
         self.conn: _CheckedConnection = _CheckedConnection(h11.SERVER, MAX_HEAD_BYTES)
-        self._deadline = HeadDeadline(settings.handshake_timeout_s, self.abort)
+        self._head_deadline: Deadline
+        self._stall_deadline: Deadline
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         transport.set_write_buffer_limits(WRITE_HIGH_WATER_BYTES)
-        self._deadline.start()
+        self._stall_deadline = Deadline(transport, self._settings.stall_timeout_s)
+        self._head_deadline = Deadline(transport, self._settings.handshake_timeout_s)
+        self._head_deadline.start()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._deadline.stop()
+        self._head_deadline.stop()
+        self._stall_deadline.stop()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._stall_deadline.start()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._stall_deadline.stop()
 
     def data_received(self, data: bytes) -> None:
         if self.conn.their_state is h11.IDLE:
-            self._deadline.start()
+            self._head_deadline.start()
         super().data_received(data)
 
     def handle_events(self) -> None:
         super().handle_events()
         if self.conn.their_state is not h11.IDLE:
-            self._deadline.stop()
+            self._head_deadline.stop()
 
     def send_400_response(self, msg: str) -> None:
-        self._deadline.stop()
+        self._head_deadline.stop()
         refuse(self.transport, self, self.conn.refusal)
 
     def _should_upgrade(self) -> bool:
         return wants_websocket(self.headers)
 
     def handle_websocket_upgrade(self, event: h11.Request) -> None:
-        self._deadline.stop()
+        self._head_deadline.stop()
         early, _ = self.conn.trailing_data
         upgrade(self, self._settings, event.target, early)
+
+    def shutdown(self) -> None:
+        """End because the server ends; called by it."""
+        if self.cycle is None or self.cycle.response_complete:
+            # uvicorn's would tell h11 too, which objects after a refusal that went around it.
+            self.transport.close()
+        else:
+            super().shutdown()
 
     def abort(self) -> None:
         """Cut the connection."""

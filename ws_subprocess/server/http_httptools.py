@@ -1,7 +1,8 @@
 """HTTP connections parsed by httptools: uvicorn's protocol with a deadline and limits for the head, and our websockets.
 
 Laws:
-    A request's head has one deadline in all, however its bytes are spread; so has a client that sends nothing.
+    A request's head has one deadline in all, however its bytes are spread; so has a client that sends nothing, and one
+    that takes nothing.
     What `request_rules` refuses is answered here; the application is never called for it.
 """
 
@@ -11,7 +12,7 @@ from typing import Any
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from ws_subprocess.server.http_head import HeadDeadline, refuse
+from ws_subprocess.server.http_shared import Deadline, refuse
 from ws_subprocess.server.request_rules import (
     BAD_REQUEST,
     HEAD_TOO_LARGE,
@@ -36,7 +37,8 @@ class HttpToolsConnection(HttpToolsProtocol):
     def __init__(self, settings: ServerSettings, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._settings = settings
-        self._deadline = HeadDeadline(settings.handshake_timeout_s, self.abort)
+        self._head_deadline: Deadline
+        self._stall_deadline: Deadline
         self._refusal: Refusal | None = None
         self._is_head_open = False
         # Of the head that is open: what the parser has named so far, and what it was fed after the read that began it.
@@ -48,16 +50,27 @@ class HttpToolsConnection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         transport.set_write_buffer_limits(WRITE_HIGH_WATER_BYTES)
-        self._deadline.start()
+        self._stall_deadline = Deadline(transport, self._settings.stall_timeout_s)
+        self._head_deadline = Deadline(transport, self._settings.handshake_timeout_s)
+        self._head_deadline.start()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._deadline.stop()
+        self._head_deadline.stop()
+        self._stall_deadline.stop()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._stall_deadline.start()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._stall_deadline.stop()
 
     def data_received(self, data: bytes) -> None:
         self._unset_keepalive_if_required()
         if self._is_between_requests():
-            self._deadline.start()
+            self._head_deadline.start()
         if self._is_head_open:
             self._fed_bytes += len(data)
         try:
@@ -92,7 +105,7 @@ class HttpToolsConnection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._is_head_open = False
-        self._deadline.stop()
+        self._head_deadline.stop()
         method, version = self.parser.get_method(), self.parser.get_http_version()
         if refusal := find_refusal(method, self.url, version, self.headers):
             self._leave_parser(refusal)
@@ -124,7 +137,7 @@ class HttpToolsConnection(HttpToolsProtocol):
 
     def _refuse(self, refusal: Refusal) -> None:
         if self._may_write():
-            self._deadline.stop()
+            self._head_deadline.stop()
             refuse(self.transport, self, refusal)
         else:
             self.transport.abort()

@@ -37,6 +37,8 @@ EXIT_FORCED = 1
 
 # For the whole ladder of signals over all sessions' trees.
 _END_TIMEOUT_S = 15.0
+# At the end nobody is waited for longer than this, however slowly it may close at other times.
+_FAREWELL_TIMEOUT_S = 5.0
 _CANCEL_TIMEOUT_S = 1.0
 _CLOCK_TICK_S = 1.0
 _IDLE_POLL_S = 0.01
@@ -78,12 +80,15 @@ def run(
         settle_memory()
         on_ready(urls)
 
+    async def main() -> int:
+        status = await serve(application, settings, lifecycle, settle)
+        # What is left is the interpreter's own end; a late signal must not turn an orderly exit into a death.
+        for signum in _STOP_SIGNALS:
+            signal.signal(signum, signal.SIG_IGN)
+        return status
+
     with asyncio.Runner(loop_factory=_find_loop_factory()) as runner:
-        status = runner.run(serve(application, settings, lifecycle, settle))
-    # What is left is the interpreter's own end; a late signal must not turn an orderly exit into a death.
-    for signum in _STOP_SIGNALS:
-        signal.signal(signum, signal.SIG_IGN)
-    return status
+        return runner.run(main())
 
 
 async def serve(
@@ -227,18 +232,19 @@ class DrainingServer(Server):
         connections: set[Any] = self.server_state.connections
         for connection in list(connections):
             connection.shutdown()
-        await self._until_idle(0.0 if self.force_exit else self._settings.close_timeout_s)
+        await self._finishes(self._idle(), min(self._settings.close_timeout_s, _FAREWELL_TIMEOUT_S))
         for connection in list(connections):
             connection.abort()
         for task in list(self.server_state.tasks):
             task.cancel()
-        await self._until_idle(_CANCEL_TIMEOUT_S)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_CANCEL_TIMEOUT_S):
+                await self._idle()
 
-    async def _until_idle(self, timeout_s: float) -> None:
-        loop, state = asyncio.get_running_loop(), self.server_state
-        ends_at_s = loop.time() + timeout_s
+    async def _idle(self) -> None:
+        """Return once no connection and no task is left."""
         # uvicorn's sets tell nobody when they become empty.
-        while (state.connections or state.tasks) and loop.time() < ends_at_s:  # noqa: ASYNC110
+        while self.server_state.connections or self.server_state.tasks:  # noqa: ASYNC110
             await asyncio.sleep(_IDLE_POLL_S)
 
 

@@ -4,8 +4,8 @@ import gc
 import os
 import signal
 
-# Collections of the youngest objects are cheap but not free: make them rarer than Python's 700.
-_GC_THRESHOLDS = (20_000, 20, 50)
+# The youngest objects are looked at a little more rarely than by default (700): every keystroke makes and frees some.
+_GC_THRESHOLDS = (2_000, 5, 5)
 
 
 def prepare_process() -> None:

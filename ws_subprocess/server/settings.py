@@ -34,10 +34,11 @@ class ServerSettings:
         trusted_proxies: Networks (`10.0.0.0/8`, `::1`), or `unix`, whose X-Forwarded-For and -Proto are believed.
         drain_timeout_s: How long sessions may go on after the first SIGTERM.
         handshake_timeout_s: From the first chance to send a request's head to its last byte, TLS handshake apart.
+        stall_timeout_s: How long a client may take too little of a response for more of it to be written.
         keep_alive_timeout_s: How long a connection may wait between requests.
         ping_interval_s: Between pings to a websocket client.
         ping_timeout_s: How long a client may show no sign of life after a ping.
-        close_timeout_s: How long a client may take to answer our Close; at the end, also to take a response under way.
+        close_timeout_s: How long a client may take to answer our Close.
         compression: Offers permessage-deflate: about 40 KiB more per connection, for slow links.
         max_message_bytes: Largest message a client may send, after decompression.
     """
@@ -49,6 +50,7 @@ class ServerSettings:
     trusted_proxies: tuple[str, ...] = ()
     drain_timeout_s: float = 30.0
     handshake_timeout_s: float = 10.0
+    stall_timeout_s: float = 60.0
     keep_alive_timeout_s: float = 5.0
     ping_interval_s: float = 20.0
     ping_timeout_s: float = 60.0

@@ -54,14 +54,11 @@ def upgrade(http: HttpConnection, settings: ServerSettings, target: bytes, early
         max_size=settings.max_message_bytes,
     )
     response = parser.accept(Request(target.decode("ascii"), _handshake_headers(http.headers)))
-    connections = http.connections
-    connections.discard(http)
-    # Not through `http`: a closure over it would keep the HTTP side alive as long as the websocket.
-    connection = WebSocketConnection(http.transport, parser, settings, lambda: connections.discard(app))
+    http.connections.discard(http)
+    connection = WebSocketConnection(http.transport, parser, settings)
     scope = _build_scope(http, target)
     scope["extensions"] = {"websocket.http.response": {}, DIRECT_EXTENSION: {"channel": connection}}
-    app = WebSocketApp(http.app, scope, connection, response)
-    connections.add(app)
+    app = WebSocketApp(http.app, scope, connection, response, http.connections)
     connection.serve(app, early)
     if response.status_code != _SWITCHING_PROTOCOLS:
         # An extension or subprotocol header that cannot be parsed.

@@ -45,17 +45,10 @@ class WebSocketConnection(asyncio.Protocol):
     `start`, `send`, `pause` and `resume` are also the application's direct channel (`upgrade.DIRECT_EXTENSION`).
     """
 
-    def __init__(
-        self,
-        transport: asyncio.Transport,
-        parser: ServerProtocol,
-        settings: ServerSettings,
-        on_lost: Callable[[], None],
-    ) -> None:
+    def __init__(self, transport: asyncio.Transport, parser: ServerProtocol, settings: ServerSettings) -> None:
         self._transport = transport
         self._parser = parser
         self._settings = settings
-        self._on_lost = on_lost
         self._loop = asyncio.get_running_loop()
         self._listener: Listener
         self._on_message: Callable[[bytes | str], None]
@@ -76,9 +69,7 @@ class WebSocketConnection(asyncio.Protocol):
 
         self._keepalive: Keepalive | None = None
         self._deadline: asyncio.TimerHandle | None = None
-        self._hangup = HangupWatch(
-            transport.get_extra_info("socket").fileno(), is_deaf=self._is_deaf, on_hangup=self.abort
-        )
+        self._hangup: HangupWatch | None = None
         transport.set_write_buffer_limits(WRITE_HIGH_WATER_BYTES)
 
     # The direct channel.
@@ -100,9 +91,10 @@ class WebSocketConnection(asyncio.Protocol):
         """Write one message, text for `str`; nothing happens once the connection is closing.
 
         Returns:
-            False when more waits than should; `on_writable` is called once when it has drained.
+            False when more waits than should; `on_writable` is called once when it has drained. A closing connection
+            is never full: a loop that sends must have an end of its own.
         """
-        if self.phase is not Phase.OPEN or self._is_jammed():
+        if self.phase is not Phase.OPEN or self._transport.is_closing() or self._is_jammed():
             return True
         if isinstance(message, str):
             self._send(Opcode.TEXT, message.encode())
@@ -164,7 +156,7 @@ class WebSocketConnection(asyncio.Protocol):
         self._parser.send_close(code, reason)
         self._flush()
         self.phase = Phase.CLOSING
-        self._stop_keepalive()
+        self._stop_watching()
         self._wait_for_close()
         self._tell_disconnect(code, reason)
         # Reading goes on whatever the application wished: the peer's Close has to be seen.
@@ -189,17 +181,16 @@ class WebSocketConnection(asyncio.Protocol):
         # The transport flushes and closes itself; a peer that takes nothing cannot hold it for ever.
         self._tell_disconnect(CloseCode.ABNORMAL_CLOSURE, "")
         self.phase = Phase.ENDED
-        self._stop_keepalive()
-        self._set_deadline(LINGER_S, self.abort)
+        self._stop_watching()
+        self._deadline = self._loop.call_later(LINGER_S, self.abort)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.phase = Phase.ENDED
         self._tell_disconnect(CloseCode.ABNORMAL_CLOSURE, "")
-        self._stop_keepalive()
-        self._hangup.stop()
-        if self._deadline is not None:
-            self._deadline.cancel()
-        self._on_lost()
+        self._stop_watching()
+        # The application's callbacks know this connection: without the way back, memory comes back at once.
+        self._on_message, self._on_writable = self._listener.on_message, self._listener.on_writable
+        self._listener.on_lost()
 
     def pause_writing(self) -> None:
         self._is_writable = False
@@ -292,11 +283,10 @@ class WebSocketConnection(asyncio.Protocol):
         self._end()
 
     def _update_reading(self) -> None:
-        wants_reading = not (
-            (self._is_held and self.phase is Phase.OPEN)
-            or (self.phase is Phase.HANDSHAKE and len(self._backlog) > _EARLY_BYTES)
-            or (self._backlog and self.phase is not Phase.HANDSHAKE)
-        )
+        if self.phase is Phase.HANDSHAKE:
+            wants_reading = len(self._backlog) <= _EARLY_BYTES
+        else:
+            wants_reading = not self._backlog and not (self._is_held and self.phase is Phase.OPEN)
         if wants_reading == self._is_reading or self._transport.is_closing():
             return
         self._is_reading = wants_reading
@@ -304,6 +294,9 @@ class WebSocketConnection(asyncio.Protocol):
             self._transport.resume_reading()
         else:
             self._transport.pause_reading()
+            if self._hangup is None:
+                fd = self._transport.get_extra_info("socket").fileno()
+                self._hangup = HangupWatch(fd, is_deaf=self._is_deaf, on_hangup=self.abort)
             self._hangup.start()
 
     def _is_deaf(self) -> bool:
@@ -369,11 +362,8 @@ class WebSocketConnection(asyncio.Protocol):
             return
         self.phase = Phase.ENDED
         self._tell_disconnect(CloseCode.ABNORMAL_CLOSURE, "")
-        self._stop_keepalive()
-        self._hangup.stop()
+        self._stop_watching()
         self._backlog.clear()
-        if self._deadline is not None:
-            self._deadline.cancel()
         linger(self._transport, self, LINGER_S)
 
     def _wait_for_close(self) -> None:
@@ -389,16 +379,18 @@ class WebSocketConnection(asyncio.Protocol):
             else:
                 self._end()
 
-        self._set_deadline(self._settings.close_timeout_s, check)
+        self._deadline = self._loop.call_later(self._settings.close_timeout_s, check)
 
-    def _set_deadline(self, delay_s: float, callback: Callable[[], None]) -> None:
-        if self._deadline is not None:
-            self._deadline.cancel()
-        self._deadline = self._loop.call_later(delay_s, callback)
-
-    def _stop_keepalive(self) -> None:
+    def _stop_watching(self) -> None:
         if self._keepalive is not None:
             self._keepalive.stop()
+            self._keepalive = None
+        if self._hangup is not None:
+            self._hangup.stop()
+            self._hangup = None
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
 
     def _tell_disconnect(self, code: int, reason: str) -> None:
         if not self._disconnect_told:

@@ -8,6 +8,7 @@ import logging
 from collections import deque
 from collections.abc import Iterable, Sequence
 from http import HTTPStatus
+from typing import Any
 
 from websockets.datastructures import Headers
 from websockets.http11 import Response
@@ -27,17 +28,27 @@ class WebSocketApp:
     """Runs the application for one connection and carries its messages."""
 
     def __init__(
-        self, application: Application, scope: Scope, connection: WebSocketConnection, response: Response
+        self,
+        application: Application,
+        scope: Scope,
+        connection: WebSocketConnection,
+        response: Response,
+        connections: set[Any],
     ) -> None:
         """Prepare.
 
         Args:
             response: The 101 to answer with, should the application accept.
+            connections: The server's; this is one of them until the connection is lost.
         """
         self._application = application
         self._scope = scope
         self._connection = connection
         self._response = response
+        self._connections = connections
+        self._connections.add(self)
+        self._is_over = False
+        self._is_lost = False
         self._connect_told = False
         self._received: deque[bytes | str] = deque()
         self._disconnect: Message | None = None
@@ -62,6 +73,9 @@ class WebSocketApp:
             if self._connection.phase is Phase.HANDSHAKE:
                 log.error("application returned without an answer to the handshake")
             self._give_up(1000, "")
+        finally:
+            self._is_over = True
+            self._let_go()
 
     def refuse(self, status: HTTPStatus, text: str) -> None:
         """Answer a handshake that is still open, from outside the application."""
@@ -97,6 +111,12 @@ class WebSocketApp:
         self._disconnect = {"type": "websocket.disconnect", "code": code, "reason": reason}
         self._arrived.set()
         self._writable.set()
+
+    def on_lost(self) -> None:
+        """Leave the server's list."""
+        self._connections.discard(self)
+        self._is_lost = True
+        self._let_go()
 
     def take_messages(self) -> Sequence[bytes | str]:
         """Give away what waits; from now on only the end of the connection comes this way."""
@@ -179,6 +199,11 @@ class WebSocketApp:
         # The connection is no use after this: what follows the request may be frames.
         response.headers.setdefault("Connection", "close")
         self._connection.deny(response)
+
+    def _let_go(self) -> None:
+        """Break the circle of references at the end of both: memory comes back now, not with some later collection."""
+        if self._is_over and self._is_lost:
+            del self._connection, self._scope, self._application
 
     def _give_up(self, code: int, reason: str) -> None:
         """End whatever the application left open."""

@@ -28,5 +28,8 @@ class Listener(Protocol):
     def on_disconnect(self, code: int, reason: str) -> None:
         """The connection is over or about to be; called exactly once."""
 
+    def on_lost(self) -> None:
+        """The transport is closed; nothing is told any more."""
+
     def take_messages(self) -> Sequence[bytes | str]:
         """Give away the messages that arrived and were not used, for the direct channel."""

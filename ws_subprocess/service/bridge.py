@@ -25,7 +25,8 @@ from ws_subprocess.dialects.events import (
     ServerEvent,
     Signal,
 )
-from ws_subprocess.errors import FAULTS
+from ws_subprocess.errors import FAULTS, Fault
+from ws_subprocess.model import STDOUT
 from ws_subprocess.sessions.replay import Gap
 from ws_subprocess.sessions.session import Session
 from ws_subprocess.telemetry import Metrics
@@ -34,6 +35,8 @@ FRAME_BYTES = 64 * 1024
 ERRORS_MAX = 100
 _REPLIES_MAX = 256
 _CUT_CHARACTER_WAIT_S = 0.02
+# How long a client may acknowledge nothing once all is over but its reading.
+_LEAVE_WAIT_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +65,7 @@ class Bridge:
         "_dialect",
         "_errors",
         "_exit_sent",
+        "_leave_timer",
         "_metrics",
         "_replies",
         "_session",
@@ -80,6 +84,7 @@ class Bridge:
         self._announced = ""
         self._cut = b""
         self._cut_timer: asyncio.TimerHandle | None = None
+        self._leave_timer: asyncio.TimerHandle | None = None
         self._exit_sent = False
         self.close: Close | None = None
         grant = session.grant
@@ -98,9 +103,7 @@ class Bridge:
             case Input(data):
                 self._type(data)
             case Ack(offset):
-                if not self._attachment.acknowledge(offset):
-                    limits = f"{self._attachment.acknowledged}..{self._attachment.offset}"
-                    self._complain("bad_ack", f"offset: {offset} is not in {limits}")
+                self._acknowledge(offset)
             case Resize(size):
                 self._session.resize(size)
             case Signal(name):
@@ -129,18 +132,22 @@ class Bridge:
         if found is None:
             return self._conclude()
         if isinstance(found, Gap):
-            self._complain(
-                "output_lost", f"{found.missing} bytes of output before offset {found.resume_offset} were lost"
-            )
+            lost = f"{found.missing} bytes of output before offset {found.resume_offset} were lost"
+            self._reply(Error("output_lost", lost))
             return self.next_message()
         if self._dialect.cuts_characters:
             return self._dialect.encode_output(found.stream, found.data)
         return self._join_characters(found.stream, found.data)
 
+    def build_silence(self) -> Message:
+        """Return a message that carries no output, to see whether the client still takes any."""
+        return self._dialect.encode_output(STDOUT, b"")
+
     def detach(self) -> None:
         """Leave the session."""
         self._attachment.detach()
         self._stop_cut_timer()
+        self._stop_leave_timer()
 
     def _announce(self, code: str) -> None:
         self._announced = code
@@ -151,7 +158,7 @@ class Bridge:
         if not data or not self._may_type():
             return
         if self._session.truncates(data):
-            self._complain(
+            self._warn(
                 "line_truncated_risk",
                 "a line of more than 4095 bytes was typed; the terminal keeps the first 4095 of it",
             )
@@ -159,7 +166,7 @@ class Bridge:
 
     def _may_type(self) -> bool:
         if self._session.grant.read_only:
-            self._complain("read_only", "input was not used")
+            self._warn("read_only", "input was not used")
             return False
         return True
 
@@ -167,27 +174,39 @@ class Bridge:
         if not self._may_type():
             return
         if not self._session.is_running:
-            self._complain("not_running", f"{name} was not sent: the command has ended")
+            self._warn("not_running", f"{name} was not sent: the command has ended")
             return
         self._session.signal(SIGNAL_NAMES[name])
 
+    def _acknowledge(self, offset: int) -> None:
+        if self._attachment.acknowledge(offset):
+            self._stop_leave_timer()
+        else:
+            limits = f"{self._attachment.acknowledged}..{self._attachment.offset}"
+            self._complain("bad_ack", f"offset: {offset} is not in {limits}")
+
+    def _warn(self, code: str, text: str) -> None:
+        """Tell the client that what a person did had no effect, however often, as far as it takes the news."""
+        self._metrics.client_errors.labels(code).inc()
+        if len(self._replies) < _REPLIES_MAX:
+            self._reply(Error(code, text))
+
     def _complain(self, code: str, text: str) -> None:
-        """Tell the client that something had no effect; a client that goes on and on is sent away."""
+        """Tell the client that it broke the protocol; one that goes on and on is sent away."""
         self._metrics.client_errors.labels(code).inc()
         self._errors += 1
         if self._errors > ERRORS_MAX:
-            self._shut("too_many_errors")
+            self._shut(FAULTS["too_many_errors"])
         else:
             self._reply(Error(code, text))
 
     def _reply(self, event: ServerEvent) -> None:
         if len(self._replies) >= _REPLIES_MAX:
-            self._shut("too_many_errors")
+            self._shut(FAULTS["too_many_errors"])
         elif self.close is None:
             self._replies.append(event)
 
-    def _shut(self, code: str) -> None:
-        fault = FAULTS[code]
+    def _shut(self, fault: Fault) -> None:
         self.close = self.close or Close(fault.close_code, fault.title)
 
     def _conclude(self) -> Message | None:
@@ -196,6 +215,8 @@ class Bridge:
         if self._cut and (ended is not None or self._cut_timer is None):
             return self._release_cut()
         if ended is None:
+            if self._session.finished.done():
+                self._take_leave()
             return None
         fault = FAULTS.get(self._session.reason)
         if not self._exit_sent:
@@ -206,6 +227,22 @@ class Bridge:
             return self.next_message()
         self.close = Close(fault.close_code, fault.title) if fault is not None else Close(1000, "")
         return None
+
+    def _take_leave(self) -> None:
+        """All is over, but the exit cannot be told: it was never known, or the client has to acknowledge first."""
+        if self._session.ended is None:
+            self._shut(FAULTS.get(self._session.reason, FAULTS["internal_error"]))
+        elif self._leave_timer is None:
+            self._leave_timer = asyncio.get_running_loop().call_later(_LEAVE_WAIT_S, self._give_up_client)
+
+    def _give_up_client(self) -> None:
+        self._shut(FAULTS.get(self._session.reason, FAULTS["output_lost"]))
+        self._wake()
+
+    def _stop_leave_timer(self) -> None:
+        if self._leave_timer is not None:
+            self._leave_timer.cancel()
+            self._leave_timer = None
 
     def _join_characters(self, stream: int, data: bytes) -> Message | None:
         """Hold back a character that the read has cut, for a short while: some clients decode every message alone."""
@@ -225,7 +262,7 @@ class Bridge:
     def _release_cut(self) -> Message:
         self._stop_cut_timer()
         cut, self._cut = self._cut, b""
-        return self._dialect.encode_output(1, cut)
+        return self._dialect.encode_output(STDOUT, cut)
 
     def _stop_cut_timer(self) -> None:
         if self._cut_timer is not None:

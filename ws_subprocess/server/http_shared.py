@@ -1,31 +1,30 @@
-"""What both HTTP protocols share: one deadline for a request's head, and how a request is refused."""
+"""What both HTTP protocols share: deadlines for the client, and how a request is refused."""
 
 import asyncio
-from collections.abc import Callable
 
 from ws_subprocess.server.linger import linger
 from ws_subprocess.server.request_rules import Refusal
 from ws_subprocess.server.settings import LINGER_S
 
 
-class HeadDeadline:
-    """Calls `on_late` unless the head is complete `timeout_s` after the first chance to send it."""
+class Deadline:
+    """Cuts a connection unless `stop` follows `start` within `timeout_s`."""
 
-    __slots__ = ("_loop", "_on_late", "_timeout_s", "_timer")
+    __slots__ = ("_loop", "_timeout_s", "_timer", "_transport")
 
-    def __init__(self, timeout_s: float, on_late: Callable[[], None]) -> None:
+    def __init__(self, transport: asyncio.Transport, timeout_s: float) -> None:
+        self._transport = transport
         self._timeout_s = timeout_s
-        self._on_late = on_late
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
-        """Begin to wait for a head; a wait that has begun goes on, so trickled bytes gain nothing."""
+        """Begin to wait; a wait that has begun goes on, so trickled bytes gain nothing."""
         if self._timer is None:
-            self._timer = self._loop.call_later(self._timeout_s, self._on_late)
+            self._timer = self._loop.call_later(self._timeout_s, self._transport.abort)
 
     def stop(self) -> None:
-        """The head is complete, or the connection over."""
+        """Wait no more. Idempotent."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

@@ -1,4 +1,4 @@
-"""An event loop whose clock jumps to the next timer as soon as there is nothing else to do: hours pass in no time, exactly."""
+"""An event loop whose clock jumps to the next timer as soon as there is nothing else to do: days pass in no time."""
 
 import asyncio
 import functools
@@ -40,7 +40,7 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
 
 
 def virtual_time(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
-    """Run a test on a `VirtualTimeLoop`; `asyncio.sleep` in it takes exactly its time on that clock, and none on the wall's."""
+    """Run a test on a `VirtualTimeLoop`; `asyncio.sleep` takes its time on that clock, and none on the wall's."""
 
     @functools.wraps(test)
     def run(*args: Any, **kwargs: Any) -> None:

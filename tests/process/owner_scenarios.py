@@ -1,0 +1,119 @@
+"""Scenarios for a process that owns itself, as the daemon does: it adopts orphans, which a test run must not.
+
+`python owner_scenarios.py NAME FOLDER` plays one and prints what it saw as one line of JSON.
+"""
+
+import asyncio
+import json
+import sys
+from pathlib import Path
+
+from children import SH, Nursery, Running
+from observing import is_alive, list_children, list_descriptors, until
+
+from ws_subprocess.process.spawner import Spawner
+
+HOSTILE = str(Path(__file__).parent / "hostile_tree.sh")
+MEMBERS = 6
+
+
+def start_hostile(nursery: Nursery, folder: Path) -> Running:
+    folder.mkdir(exist_ok=True)
+    return nursery.start(SH, HOSTILE, str(folder))
+
+
+def list_pids(folder: Path) -> list[int]:
+    return sorted(int(path.name) for path in folder.iterdir())
+
+
+async def until_complete(folder: Path) -> list[int]:
+    await until(lambda: len(list_pids(folder)) == MEMBERS, "every member of the family")
+    return list_pids(folder)
+
+
+async def until_swept(nursery: Nursery) -> None:
+    def is_swept() -> bool:
+        nursery.spawner.sweep()
+        return not list_children()
+
+    await until(is_swept, "no children")
+
+
+async def kill_all(running: Running) -> None:
+    await until(lambda: not running.child.kill_tree(), "nothing left to kill")
+    await running.finish()
+
+
+async def end_one(nursery: Nursery, folder: Path) -> dict[str, object]:
+    """One session with a hostile tree: nothing of it is left once it is closed."""
+    before = list_descriptors()
+    running = start_hostile(nursery, folder)
+    pids = await until_complete(folder)
+    await kill_all(running)
+    await until_swept(nursery)
+    return {
+        "alive": [pid for pid in pids if is_alive(pid)],
+        "children": sorted(list_children()),
+        "descriptors": len(list_descriptors()) - len(before),
+    }
+
+
+async def end_one_of_two(nursery: Nursery, folder: Path) -> dict[str, object]:
+    """A session ends while another one lives: its tree goes, the other's does not lose a single process."""
+    other = start_hostile(nursery, folder / "other")
+    others = await until_complete(folder / "other")
+    running = start_hostile(nursery, folder / "own")
+    pids = await until_complete(folder / "own")
+    await kill_all(running)
+    nursery.spawner.sweep()
+    seen = {"own": [pid for pid in pids if is_alive(pid)], "lost": [pid for pid in others if not is_alive(pid)]}
+    await kill_all(other)
+    await until_swept(nursery)
+    return {**seen, "left": [pid for pid in pids + others if is_alive(pid)], "children": sorted(list_children())}
+
+
+async def end_the_older_of_two(nursery: Nursery, folder: Path) -> dict[str, object]:
+    """What hides of an ended session is older than every session that lives: that is how it is known."""
+    running = start_hostile(nursery, folder / "own")
+    pids = await until_complete(folder / "own")
+    other = start_hostile(nursery, folder / "other")
+    others = await until_complete(folder / "other")
+    await kill_all(running)
+    nursery.spawner.sweep()
+    await until(lambda: not any(map(is_alive, pids)), "the end of the older tree")
+    seen = {"lost": [pid for pid in others if not is_alive(pid)]}
+    await kill_all(other)
+    return seen
+
+
+async def leave_orphans(nursery: Nursery, folder: Path) -> dict[str, object]:
+    """A tree that is empty but for ended orphans: they are reaped, and it counts as empty."""
+    running = nursery.shell("for i in 1 2 3 4 5; do (sleep 0.0$i &) ; done; exit 3")
+    await until(running.is_done, "exit and end of output")
+    await until(lambda: not running.child.has_survivors(), "an empty tree")
+    children = len(list_children())
+    await running.finish()
+    return {"children before closing": children, "children": sorted(list_children())}
+
+
+async def sweep_beside_a_living_one(nursery: Nursery, folder: Path) -> dict[str, object]:
+    """A session's own background process, however well hidden, is not killed while its session lives."""
+    running = start_hostile(nursery, folder)
+    pids = await until_complete(folder)
+    nursery.spawner.sweep()
+    seen = {"lost": [pid for pid in pids if not is_alive(pid)]}
+    await kill_all(running)
+    return seen
+
+
+async def main(name: str, folder: Path) -> None:
+    nursery = Nursery(Spawner(64 * 1024, owns_process=True))
+    try:
+        print(json.dumps(await globals()[name](nursery, folder)))
+    finally:
+        nursery.end()
+        nursery.spawner.sweep()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(sys.argv[1], Path(sys.argv[2])))
