@@ -1,8 +1,8 @@
 """Which process runs on which CPU where one wake-up decides the figure.
 
-On two free CPUs the scheduler spreads a PTY's two ends; with a busy neighbour it puts them on one, and an echo then takes 15 µs or 60
-instead of 40, a flood passes at 200 MB/s instead of 85. So for bulk and echo, whoever reads the PTY (floor or server) stays on one
-CPU and the child on another, in every column; the client runs where it likes.
+On two free CPUs the scheduler spreads a PTY's two ends; with a busy neighbour it puts them on one, and an echo then
+takes 15 µs or 60 instead of 40, a flood passes at 200 MB/s instead of 85. So for bulk and echo, whoever reads the PTY
+(floor or server) stays on one CPU and the child on another, in every column; the client runs where it likes.
 """
 
 import os

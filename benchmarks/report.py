@@ -8,7 +8,7 @@ NOTHING = "–"
 
 
 def markdown(samples: Samples, systems: Sequence[str], missing: Mapping[str, str]) -> str:
-    """Build both tables. `missing`: why a system could not be measured, by its name."""
+    """Build both tables, a row for each figure that was measured. `missing`: why a system was not, by its name."""
     return "\n\n".join((_values_table(samples, systems, missing), _ratios_table(samples, systems, missing)))
 
 
@@ -24,7 +24,7 @@ def missed_goals(samples: Samples) -> list[str]:
 def _values_table(samples: Samples, systems: Sequence[str], missing: Mapping[str, str]) -> str:
     columns = [FLOOR, *systems]
     rows = []
-    for figure in FIGURES.values():
+    for figure in _measured(samples):
         cells = [missing.get(name) or _cell(samples.of(figure.key, name), figure) for name in columns]
         rows.append([f"{figure.title}, {figure.unit}", *cells])
     return _table(["median (min..max)", *columns], rows)
@@ -33,12 +33,16 @@ def _values_table(samples: Samples, systems: Sequence[str], missing: Mapping[str
 def _ratios_table(samples: Samples, systems: Sequence[str], missing: Mapping[str, str]) -> str:
     others = [FLOOR, *(name for name in systems if name != DAEMON)]
     rows = []
-    for figure in FIGURES.values():
+    for figure in _measured(samples):
         own = samples.summary(figure.key, DAEMON)
         ratios = [missing.get(name) or _ratio(own, samples.summary(figure.key, name)) for name in others]
         better = "more" if figure.more_is_better else "less"
         rows.append([figure.title, better, *ratios, _verdict(figure, samples, own)])
     return _table([f"{DAEMON} divided by", "better is", *others, "goal"], rows)
+
+
+def _measured(samples: Samples) -> list[Figure]:
+    return [figure for figure in FIGURES.values() if figure.key in samples.values]
 
 
 def _cell(values: Sequence[float], figure: Figure) -> str:

@@ -4,7 +4,8 @@ import asyncio
 from collections.abc import Callable
 
 from ws_subprocess.model import STDOUT, ExitStatus, Grant, SessionId, Size
-from ws_subprocess.sessions.session import Attachment, Session, SessionLimits
+from ws_subprocess.sessions.attachment import Attachment, SessionLimits
+from ws_subprocess.sessions.session import Session
 
 KILLED = ExitStatus(None, 9)
 

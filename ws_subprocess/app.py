@@ -27,8 +27,8 @@ from ws_subprocess.model import ExitStatus, Grant
 from ws_subprocess.process.environ import is_refused
 from ws_subprocess.process.spawner import Spawner
 from ws_subprocess.service.launch import Launcher
+from ws_subprocess.sessions.attachment import SessionLimits
 from ws_subprocess.sessions.registry import SessionRegistry
-from ws_subprocess.sessions.session import SessionLimits
 from ws_subprocess.telemetry import Metrics
 
 _SWEEP_S = 5.0

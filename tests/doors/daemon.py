@@ -1,6 +1,7 @@
 """A whole daemon in this very process, on a real socket, with a controller whose answers a test decides."""
 
 import asyncio
+import contextlib
 import json
 import socket
 from collections.abc import AsyncIterator
@@ -141,7 +142,12 @@ class Client:
         else:
             self.output += message
             if self.connection.subprotocol == NATIVE and self.acknowledges:
-                await self.say(type="ack", offset=len(self.output))
+                await self.acknowledge(len(self.output))
+
+    async def acknowledge(self, offset: int) -> None:
+        """Acknowledge, unless the server has said its last word meanwhile."""
+        with contextlib.suppress(ConnectionClosed):
+            await self.say(type="ack", offset=offset)
 
     async def hears(self, data: bytes) -> None:
         """Receive until the output holds `data`."""

@@ -22,7 +22,7 @@ async def test_the_example_of_the_protocol_byte_for_byte(daemon: Daemon) -> None
         await client.hears(b"$ ")
         await client.send(bytes.fromhex("6578697420330d"))
         await client.hears(b"$ exit 3\r\n")
-        await client.say(type="ack", offset=10)
+        await client.acknowledge(10)
         closed = await client.ends()
 
     assert client.connection.subprotocol == NATIVE
@@ -80,7 +80,7 @@ async def test_end_of_file_ends_a_reader(daemon: Daemon) -> None:
 
 
 async def test_end_of_file_after_the_end_is_nothing(daemon: Daemon) -> None:
-    async with daemon.open(daemon.grant("head -c 600000 /dev/zero", tty=False), NATIVE) as client:
+    async with daemon.open(daemon.grant("head -c 540000 /dev/zero", tty=False), NATIVE) as client:
         client.acknowledges = False
         while len(client.output) < 512 * 1024:
             await client.take()
@@ -91,7 +91,7 @@ async def test_end_of_file_after_the_end_is_nothing(daemon: Daemon) -> None:
         await client.send(b"x" * 5000)
         await client.say(type="ack", offset=512 * 1024)
 
-        assert (await client.hears_of("exit"))["bytes"] == 600_000
+        assert (await client.hears_of("exit"))["bytes"] == 540_000
     assert [message["code"] for message in client.messages if message["type"] == "error"] == ["not_running"]
 
 
@@ -164,7 +164,7 @@ async def test_the_window_moves_with_the_acknowledgements(daemon: Daemon) -> Non
             assert received <= acknowledged + 512 * 1024
             if received - acknowledged >= window:
                 acknowledged = received
-                await client.say(type="ack", offset=acknowledged)
+                await client.acknowledge(acknowledged)
 
     assert received == 100_000
 

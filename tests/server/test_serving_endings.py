@@ -99,20 +99,26 @@ def test_a_peer_that_takes_nothing_is_cut_after_the_close_timeout(serving):
 
 
 def test_a_slow_peer_gets_all_of_the_tail_after_close(serving):
-    messages = [{"type": "websocket.send", "bytes": bytes(3 * 2**22)}, {"type": "websocket.close"}]
-    server = serving(answering(ACCEPT, *messages), close_timeout_s=0.3)
+    tail_bytes = 2**24
+    messages = [{"type": "websocket.send", "bytes": bytes(tail_bytes)}, {"type": "websocket.close"}]
+    server = serving(answering(ACCEPT, *messages), close_timeout_s=0.6)
 
     with server.upgrade() as client:
-        # Longer than the close timeout, but in that time it takes more than half of what waits.
-        pace = threading.Event()
-        taken = 0
         began_s = time.monotonic()
-        while taken < 3 * 2**22:
-            part = client.sock.recv(2**18)
-            assert part
-            taken += len(part)
-            pace.wait(0.01)
-        assert time.monotonic() - began_s > 0.3
+        # More than half of what waits in the first close timeout, the rest after it.
+        left_bytes = take(client, tail_bytes, until_left=tail_bytes // 4)
+        threading.Event().wait(began_s + 0.8 - time.monotonic())
+
+        assert take(client, left_bytes, until_left=0) <= 0
+
+
+def take(client, left_bytes, until_left):
+    """Read until no more than `until_left` is left; return what is."""
+    while left_bytes > until_left:
+        part = client.sock.recv(2**18)
+        assert part, f"{left_bytes} bytes never came"
+        left_bytes -= len(part)
+    return left_bytes
 
 
 def test_data_after_our_close_is_discarded(serving):

@@ -263,7 +263,7 @@ def test_many_small_messages_in_one_read_leave_others_their_turn(serving):
     async def application(scope, receive, send):
         await receive()
         await send({"type": "websocket.accept"})
-        loop, count = asyncio.get_running_loop(), 0
+        count = 0
 
         def on_message(message):
             nonlocal count
@@ -271,17 +271,18 @@ def test_many_small_messages_in_one_read_leave_others_their_turn(serving):
             sum(range(200))
 
         scope["extensions"]["ws_subprocess.direct"]["channel"].start(on_message, lambda: None)
-        worst_s, last_s = 0.0, loop.time()
+        worst_s, last_s = 0.0, time.thread_time()
         while count < 100_000:
             await asyncio.sleep(0)
-            now_s = loop.time()
+            now_s = time.thread_time()
             worst_s, last_s = max(worst_s, now_s - last_s), now_s
         lags.put(worst_s)
 
     with serving(application).upgrade() as client:
         client.sock.sendall(frame(BINARY, b"x") * 100_000)
 
-        assert lags.get(timeout=WAIT_S) < 0.1
+        # In time of the processor, which a busy machine does not change.
+        assert lags.get(timeout=WAIT_S) < 0.05
 
 
 def test_compression_is_off_by_default(serving):
@@ -388,12 +389,11 @@ def test_300000_empty_fragments_do_not_keep_the_loop(serving):
     async def application(scope, receive, send):
         await receive()
         await send({"type": "websocket.accept"})
-        loop = asyncio.get_running_loop()
         task = asyncio.ensure_future(receive())
-        worst_s, last_s = 0.0, loop.time()
+        worst_s, last_s = 0.0, time.thread_time()
         while not task.done():
             await asyncio.sleep(0)
-            now_s = loop.time()
+            now_s = time.thread_time()
             worst_s, last_s = max(worst_s, now_s - last_s), now_s
         lags.put((worst_s, task.result()["code"]))
 
@@ -404,7 +404,7 @@ def test_300000_empty_fragments_do_not_keep_the_loop(serving):
         worst_s, code = lags.get(timeout=WAIT_S)
 
     assert code == 1009
-    assert worst_s < 0.1
+    assert worst_s < 0.05
 
 
 def test_a_connection_that_is_over_leaves_nothing_for_a_later_collection(serving):

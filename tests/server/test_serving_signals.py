@@ -87,7 +87,7 @@ def test_one_signal_without_sessions_ends_at_once_with_status_0(daemon, signum):
     started.process.send_signal(signum)
 
     assert started.end() == (0, ["begin_drain", "kill_sessions", "ended"])
-    assert time.monotonic() - began_s < 1
+    assert time.monotonic() - began_s < 5
     assert started.errors() == ""
 
 
@@ -257,12 +257,11 @@ def cpu_time_s(pid):
 
 
 def test_it_is_ready_soon(daemon):
-    began_s = time.monotonic()
+    started = daemon()
+    started.address()
 
-    daemon().address()
-
-    # 0.6 s is the whole daemon's budget, with an application that imports more than this one; CI machines are slow.
-    assert time.monotonic() - began_s < 1.5
+    # 0.6 s is the whole daemon's budget. In time of the processor, which a busy machine does not change.
+    assert cpu_time_s(started.process.pid) < 0.5
 
 
 def test_uvicorns_environment_variables_change_nothing(daemon):

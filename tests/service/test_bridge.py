@@ -16,7 +16,8 @@ from ws_subprocess.dialects.native import NativeDialect
 from ws_subprocess.dialects.raw import RawDialect
 from ws_subprocess.model import STDERR, STDOUT, ExitStatus, Grant
 from ws_subprocess.service.bridge import Bridge, Close
-from ws_subprocess.sessions.session import Session, SessionLimits
+from ws_subprocess.sessions.attachment import SessionLimits
+from ws_subprocess.sessions.session import Session
 from ws_subprocess.telemetry import Metrics
 
 LIMITS = SessionLimits(ring_bytes=2000, window_bytes=1000)
@@ -210,9 +211,7 @@ async def test_an_impossible_acknowledgement_is_answered_with_its_limits(offset:
 
     talk.say(type="ack", offset=offset)
 
-    assert talk.take_json() == [
-        {"type": "error", "code": "bad_ack", "message": f"offset: {offset} is not in 100..500"}
-    ]
+    assert talk.take_json() == [{"type": "error", "code": "bad_ack", "message": f"offset: {offset} is not in 100..500"}]
     talk.end()
 
 

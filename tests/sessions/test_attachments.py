@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from virtual_time import virtual_time
 
 from ws_subprocess.model import STDERR, STDOUT
+from ws_subprocess.sessions.attachment import SessionLimits
 from ws_subprocess.sessions.replay import Gap, Output
-from ws_subprocess.sessions.session import SessionLimits
 
 LIMITS = SessionLimits(ring_bytes=2000, window_bytes=1000)
 

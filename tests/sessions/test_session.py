@@ -7,8 +7,9 @@ from fake_child import FakeChild, attach, build_session
 from virtual_time import now, virtual_time
 
 from ws_subprocess.model import ExitStatus, Grant, Size
+from ws_subprocess.sessions.attachment import Ended, SessionLimits
 from ws_subprocess.sessions.replay import Output
-from ws_subprocess.sessions.session import Ended, Session, SessionLimits
+from ws_subprocess.sessions.session import Session
 
 LIMITS = SessionLimits(
     ring_bytes=2000,

@@ -48,5 +48,5 @@ async def start_daemon(launch_daemon: Callable[..., DaemonProcess], controller: 
 
 @pytest.fixture
 async def daemon(start_daemon: StartDaemon) -> DaemonProcess:
-    """A daemon with default settings but for the port and the controller."""
-    return await start_daemon("--drain-timeout", "0s")
+    """A daemon with default settings, but patient: the controller shares a busy machine with the tests."""
+    return await start_daemon("--controller-timeout", "60s")

@@ -18,7 +18,7 @@ from websockets.asyncio.client import ClientConnection, connect
 
 PROGRAM = (sys.executable, "-m", "ws_subprocess")
 # The machine may be busy with other tests' daemons.
-WAIT_S = 20.0
+WAIT_S = 60.0
 NATIVE = "ws-subprocess.v1"
 REPOSITORY = Path(__file__).parents[2]
 
@@ -116,6 +116,7 @@ class DaemonProcess:
             additional_headers={"Authorization": f"Bearer {token}"},
             compression=None,
             proxy=None,
+            open_timeout=WAIT_S,
             **options,
         )
 

@@ -63,7 +63,7 @@ class TerminalDoor:
     async def answer_plain(self, request: Request) -> Response:
         """Answer a request without an upgrade: why this token was refused a moment ago, or 426.
 
-        A page of an allowed origin asks with an Authorization header, so its browser sends OPTIONS first (CORS preflight).
+        A page of an allowed origin asks with an Authorization header, so its browser sends OPTIONS first (preflight).
         """
         headers = request.headers
         if request.method == "OPTIONS":

@@ -15,8 +15,9 @@ from ws_subprocess.dialects.native import name_signal
 from ws_subprocess.errors import BridgeError, RequestError
 from ws_subprocess.model import Credentials, Grant, LaunchRequest, SessionId
 from ws_subprocess.process.spawner import Spawner
+from ws_subprocess.sessions.attachment import SessionLimits
 from ws_subprocess.sessions.registry import SessionRegistry
-from ws_subprocess.sessions.session import Session, SessionLimits
+from ws_subprocess.sessions.session import Session
 from ws_subprocess.telemetry import Metrics
 
 log = logging.getLogger(__name__)

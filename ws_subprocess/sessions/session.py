@@ -1,21 +1,21 @@
 """A running command with its log: pumps output into the ring, wakes cursors, watches limits, and ends the whole tree.
 
-Laws: one log, many cursors; bytes, then exit, then close (`exit` is set only after the last byte is in the ring); reading never
-waits for writing; `finished` is done only when no process and no descriptor is left. Everything happens in callbacks of one
-loop: there is no task per session, and on the way of a keystroke there is no queue.
+Laws: one log, many cursors; bytes, then exit, then close (`ended` is set only after the last byte is in the ring);
+reading never waits for writing; `finished` is done only when no process and no descriptor is left. Everything happens
+in callbacks of one loop: there is no task per session, and on the way of a keystroke there is no queue.
 """
 
 import asyncio
 import logging
 import signal
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
 from ws_subprocess.model import ExitStatus, Grant, SessionId, Size
+from ws_subprocess.sessions.attachment import Attachment, Ended, SessionLimits
 from ws_subprocess.sessions.deadlines import Deadlines, Linger
-from ws_subprocess.sessions.replay import Gap, Output, ReplayRing
+from ws_subprocess.sessions.replay import ReplayRing
 
 # Pauses between looks for what SIGKILL left: the first, the longest while there is something, and the longest in vain.
 _FIRST_LOOK_S, _LATER_LOOK_S, _LAST_LOOK_S = 0.005, 0.1, 0.3
@@ -43,98 +43,6 @@ class Child(Protocol):
     def close(self) -> None: ...
 
 
-@dataclass(frozen=True, slots=True)
-class SessionLimits:
-    """Bounds and patience of a session.
-
-    Attributes:
-        ring_bytes: Output kept for replay; at least twice `window_bytes`.
-        window_bytes: How far a lossless cursor may lag before the child is made to wait.
-        linger_silence_s, linger_total_s: How long output may go on after the command has exited.
-        term_after_s, kill_after_s: When a session that was hung up gets TERM, then KILL.
-        survivors_after_s: How long killing is tried before processes that live on are reported and given up.
-    """
-
-    ring_bytes: int = 1024 * 1024
-    window_bytes: int = 512 * 1024
-    linger_silence_s: float = 0.5
-    linger_total_s: float = 2.0
-    term_after_s: float = 1.0
-    kill_after_s: float = 2.0
-    survivors_after_s: float = 5.0
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """How a command ended: after how many seconds, and how many bytes of output there are in all."""
-
-    status: ExitStatus
-    duration_s: float
-    bytes: int
-
-
-class Attachment:
-    """A client's cursor in a session's log.
-
-    Args:
-        wake: Called, from within the loop's callbacks, when there may be something new: output, exit, room for input.
-        notify: Called with an error code when the client should know something about its session.
-        has_acks: The client acknowledges; what it has not acknowledged counts as lag. Else what was read is done with.
-    """
-
-    __slots__ = ("_session", "acknowledged", "has_acks", "is_input_full", "notify", "offset", "wake")
-
-    def __init__(
-        self, session: "Session", wake: Callable[[], None], notify: Callable[[str], None], has_acks: bool
-    ) -> None:
-        self._session = session
-        self.wake = wake
-        self.notify = notify
-        self.has_acks = has_acks
-        self.offset = session.ring.start
-        self.acknowledged = self.offset
-        self.is_input_full = False
-
-    def read(self, limit: int) -> Output | Gap | None:
-        """Return what follows the cursor and move it; None when there is nothing, or the client must acknowledge first."""
-        if self.has_acks:
-            limit = min(limit, self.acknowledged + self._session.limits.window_bytes - self.offset)
-            if limit <= 0:
-                return None
-        found = self._session.ring.read(self.offset, limit)
-        if isinstance(found, Output):
-            self.offset += len(found.data)
-        elif isinstance(found, Gap):
-            self.offset = found.resume_offset
-        if found is not None:
-            if not self.has_acks:
-                self.acknowledged = self.offset
-            self._session.relax()
-        return found
-
-    def acknowledge(self, offset: int) -> bool:
-        """Take all output before `offset` as dealt with; False when that is not possible."""
-        if not self.acknowledged <= offset <= self.offset:
-            return False
-        self.acknowledged = offset
-        self._session.relax()
-        return True
-
-    @property
-    def ended(self) -> Ended | None:
-        """How the command ended, once this cursor has read all there is."""
-        return self._session.ended if self.offset == self._session.ring.end else None
-
-    def write(self, data: bytes) -> bool:
-        """Send input; False when no more should come until `wake` finds `is_input_full` False."""
-        self.is_input_full = not self._session.write(data)
-        return not self.is_input_full
-
-    def detach(self) -> None:
-        """Leave; the session goes on or not as its owner decides."""
-        self._session.attachments.discard(self)
-
-
 class Session:
     """One command, its output log and its end.
 
@@ -146,7 +54,7 @@ class Session:
 
     def __init__(
         self,
-        id: SessionId,
+        session_id: SessionId,
         grant: Grant,
         size: Size,
         child: Child,
@@ -155,7 +63,7 @@ class Session:
     ) -> None:
         self._loop = asyncio.get_running_loop()
         now = self._loop.time()
-        self.id = id
+        self.id = session_id
         self.grant = grant
         self.size = size
         self.limits = limits
@@ -266,6 +174,9 @@ class Session:
             if self._linger is not None:
                 self._linger.heard = self._loop.time()
                 self._arm()
+            if self._killing_since is not None:
+                self._killing_since = self._loop.time()
+                self._climb_later(_FIRST_LOOK_S, self._kill)
             self._child.resume_output()
 
     # What the child tells.
@@ -311,7 +222,7 @@ class Session:
             attachment.wake()
 
     def _lag(self) -> int:
-        return self.ring.end - min((attachment.acknowledged for attachment in self.attachments), default=self.ring.end)
+        return self.ring.end - min((attachment.retained_from for attachment in self.attachments), default=self.ring.end)
 
     def _is_crowded(self) -> bool:
         return any(self.ring.is_crowded(attachment.offset) for attachment in self.attachments)
@@ -387,6 +298,8 @@ class Session:
         killed = self._child.kill_tree()
         if self.ended is not None and not killed:
             self._finish()
+        elif not killed and self._paused and self._status is not None:
+            return  # A client has yet to take what its terminal holds; `relax` goes on.
         elif now - self._killing_since > self.limits.survivors_after_s:
             log.warning("processes survive SIGKILL", extra={"session": self.id, "pids": killed})
             self._finish()
