@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from starlette.applications import Starlette
-from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute, request_response
+from starlette.responses import RedirectResponse
+from starlette.routing import BaseRoute, Mount, Route, Router, WebSocketRoute, request_response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ws_subprocess.auth.controller import Controller
@@ -22,6 +23,7 @@ from ws_subprocess.auth.origins import OriginPolicy
 from ws_subprocess.config.settings import Settings
 from ws_subprocess.doors.operations import Operations
 from ws_subprocess.doors.pages import Guard, build_files, build_index, find_static
+from ws_subprocess.doors.problems import explain_status, refuse_path
 from ws_subprocess.doors.terminal import TerminalDoor
 from ws_subprocess.model import ExitStatus, Grant
 from ws_subprocess.process.environ import is_refused
@@ -110,8 +112,15 @@ class App:
             page("/", build_index(folder)),
         ]
         if settings.base_path:
-            routes = [Mount(settings.base_path, routes=routes)]
-        return Starlette(routes=routes, lifespan=self.lifespan)
+            router = Router(routes, redirect_slashes=False, default=refuse_path)
+            slash = RedirectResponse(settings.base_path.rpartition("/")[2] + "/")
+            routes = [page(settings.base_path, slash), Mount(settings.base_path, router)]
+        handlers = {404: explain_status, 405: explain_status}
+        application = Starlette(routes=routes, lifespan=self.lifespan, exception_handlers=handlers)
+        # Its own redirects would carry a token of the query on, to a Host that nobody has checked.
+        application.router.redirect_slashes = False
+        application.router.default = refuse_path
+        return application
 
     def _count_live(self) -> tuple[int, int, int]:
         sessions = list(self.registry)

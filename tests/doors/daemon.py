@@ -175,7 +175,7 @@ async def read_reply(reader: asyncio.StreamReader, *, has_body: bool = True) -> 
     status, *lines = head.rstrip().split("\r\n")
     headers = [(name, value.strip()) for name, _, value in (line.partition(":") for line in lines)]
     reply = Reply(int(status.split()[1]), headers, b"")
-    if reply.status != 101 and has_body:
+    if reply.status not in (101, 204) and has_body:
         length = reply.get("content-length")
         reply.body = await (reader.read() if length is None else reader.readexactly(int(length)))
     return reply
@@ -197,11 +197,20 @@ async def _serve_ours(app: App) -> AsyncIterator[int]:
         server.close_listeners()
 
 
+class PromptServer(uvicorn.Server):
+    """uvicorn's server; but it does not look only ten times a second whether it should end."""
+
+    async def main_loop(self) -> None:
+        self.stop = asyncio.Event()
+        await self.on_tick(0)
+        await self.stop.wait()
+
+
 @asynccontextmanager
 async def _serve_with_uvicorn(app: App) -> AsyncIterator[int]:
     sock = socket.create_server(("127.0.0.1", 0))
     config = uvicorn.Config(app, ws="websockets-sansio", http="h11", log_config=None, timeout_graceful_shutdown=1)
-    server = uvicorn.Server(config)
+    server = PromptServer(config)
     task = asyncio.ensure_future(server.serve(sockets=[sock]))
     try:
         async with asyncio.timeout(WAIT_S):
@@ -209,7 +218,7 @@ async def _serve_with_uvicorn(app: App) -> AsyncIterator[int]:
                 await asyncio.sleep(0.002)
         yield sock.getsockname()[1]
     finally:
-        server.should_exit = True
+        server.stop.set()
         await task
 
 

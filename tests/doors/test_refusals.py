@@ -47,7 +47,6 @@ async def expect(daemon: Daemon, code: str, path: str, *headers: tuple[str, str]
     for reply in (text, problem):
         assert reply.get("cache-control") == "no-store"
         assert reply.get("sec-websocket-accept") is None
-    assert not list_children()
     return problem
 
 
@@ -66,13 +65,12 @@ BAD_REQUESTS: list[tuple[str, str, list[tuple[str, str]]]] = [
     ("token_ambiguous", "/ws", [authorization("t0ken"), protocols(NATIVE, bearer(b"t0ken"))]),
     ("token_ambiguous", "/ws", [protocols(bearer(b"a"), bearer(b"b"))]),
     ("token_ambiguous", "/ws", [authorization("a"), authorization("b")]),
-    ("token_too_long", "/ws?token=" + "x" * 8193, []),
-    ("token_too_long", "/ws", [authorization("x" * 8193)]),
     ("token_malformed", "/ws?token=%FF", []),
     ("token_malformed", "/ws", [protocols(NATIVE, "bearer.")]),
     ("token_malformed", "/ws", [protocols(NATIVE, "bearer.a")]),
-    ("token_malformed", "/ws", [protocols(NATIVE, "bearer.YQ==")]),
-    ("token_malformed", "/ws", [protocols(NATIVE, "bearer.a+b/")]),
+    ("token_malformed", "/ws", [protocols(NATIVE, "bearer.a+b~")]),
+    ("token_malformed", "/ws", [("Authorization", "Basic dTpw")]),
+    ("token_malformed", "/ws", [("Authorization", "Bearer a\tb")]),
     ("token_malformed", "/ws", [protocols(NATIVE, bearer(b"\xff"))]),
     ("token_malformed", "/ws", [("Authorization", "Bearer")]),
     ("token_malformed", "/ws", [("Authorization", "Bearer a b")]),
@@ -96,6 +94,26 @@ async def test_a_request_that_cannot_be_used_is_refused_and_nobody_is_asked(
     await expect(daemon, code, path, *headers)
 
     assert daemon.list_asked() == []
+    assert not list_children()
+
+
+# Plain uvicorn itself gives up on header lines of 8 KiB and more.
+@pytest.mark.parametrize("server", ["ours"], indirect=True)
+@pytest.mark.parametrize(("path", "headers"), [("/ws?token=", []), ("/ws", [authorization("x")])], ids=str)
+async def test_a_token_may_have_8192_bytes_and_not_one_more(
+    daemon: Daemon, path: str, headers: list[tuple[str, str]]
+) -> None:
+    def lengthen(size: int) -> tuple[str, list[tuple[str, str]]]:
+        longer = [(name, value[:-1] + "x" * size) for name, value in headers]
+        return (path if longer else path + "x" * size), longer
+
+    path_at_limit, headers_at_limit = lengthen(8192)
+    path_above, headers_above = lengthen(8193)
+
+    await expect(daemon, "denied", path_at_limit, *headers_at_limit)
+    await expect(daemon, "token_too_long", path_above, *headers_above)
+
+    assert daemon.list_asked() == ["x" * 8192] * 2
 
 
 async def test_what_is_wrong_with_a_request_is_told_in_a_problem(daemon: Daemon) -> None:
@@ -153,8 +171,10 @@ async def test_a_page_of_an_allowed_origin_is_let_in(start: Start, origin: str |
 async def test_two_origins_are_no_origin(daemon: Daemon) -> None:
     own = ("Origin", f"http://{daemon.host}")
 
-    await expect(daemon, "bad_request", daemon.grant("true"), own, own)
+    reply = await daemon.knock(daemon.grant("true"), own, own)
 
+    # The servers themselves refuse this, each in its own words.
+    assert reply.status == 400
     assert daemon.list_asked() == []
 
 
@@ -320,7 +340,7 @@ async def test_a_token_in_the_query_reaches_the_controller_as_it_is(daemon: Daem
     assert daemon.list_asked() == [token]
 
 
-@pytest.mark.parametrize("token", ["t0ken", "\u00e9\u20ac", "a b&c=d", "x" * 8192], ids=lambda token: ascii(token[:20]))
+@pytest.mark.parametrize("token", ["t0ken", "\u00e9\u20ac", "a b&c=d", "\0\n"], ids=ascii)
 async def test_a_token_in_a_subprotocol_reaches_the_controller_as_it_is(daemon: Daemon, token: str) -> None:
     await daemon.knock("/ws", protocols(NATIVE, bearer(token.encode())))
 
@@ -428,41 +448,54 @@ async def test_only_pages_of_allowed_origins_may_read_why(start: Start, origin: 
     reply = await daemon.get("/ws?token=t0ken", ("Origin", origin))
 
     assert reply.get("access-control-allow-origin") == (origin if is_shared else None)
-    assert ("Origin" in (reply.get("vary") or "")) == is_shared
+    assert "Origin" in (reply.get("vary") or "")
 
 
 # Other paths and methods.
 
 
-@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS"])
-@pytest.mark.parametrize("path", ["/ws", "/", "/healthz", "/metrics", "/static/page.js"])
-async def test_another_method_is_not_allowed(daemon: Daemon, method: str, path: str) -> None:
-    reply = await daemon.request(method, path, PROBLEM)
+async def test_another_method_is_not_allowed(daemon: Daemon) -> None:
+    for path in ("/ws", "/", "/healthz", "/metrics", "/static/page.js"):
+        for method in ("POST", "PUT", "DELETE", "PATCH"):
+            reply = await daemon.request(method, path, PROBLEM)
 
-    assert reply.status == 405
-    assert "GET" in (reply.get("allow") or "")
-    assert reply.json()["code"] == "method_not_allowed"
+            assert (reply.status, reply.json()["code"]) == (405, "method_not_allowed")
+            assert "GET" in (reply.get("allow") or "")
+
+
+@pytest.mark.parametrize(("origin", "is_shared"), [("https://ours.example", True), ("https://evil.example", False)])
+async def test_only_pages_of_allowed_origins_may_send_a_header_with_their_question(
+    start: Start, origin: str, is_shared: bool
+) -> None:
+    daemon = await start(allow_origins=("https://ours.example",))
+    wish = ("Access-Control-Request-Method", "GET"), ("Access-Control-Request-Headers", "authorization")
+
+    reply = await daemon.request("OPTIONS", "/ws", ("Origin", origin), *wish)
+
+    assert reply.status == 204
+    assert reply.get("access-control-allow-origin") == (origin if is_shared else None)
+    assert reply.get("access-control-allow-headers") == ("authorization" if is_shared else None)
 
 
 NOWHERE = ["/nope", "/ws/", "//ws", "/WS", "/ws/x", "/wsx", "/static", "/static/", "/static/no.js", "/healthz/", "/%77s/"]
 
 
-@pytest.mark.parametrize("path", NOWHERE)
-async def test_another_path_is_not_found(daemon: Daemon, path: str) -> None:
-    text, problem = await daemon.get(path + "?token=t0ken"), await daemon.get(path, PROBLEM)
+async def test_another_path_is_not_found(daemon: Daemon) -> None:
+    for path in NOWHERE:
+        text, problem = await daemon.get(path + "?token=t0ken"), await daemon.get(path, PROBLEM)
 
-    assert (text.status, text.body) == (404, b"Not Found")
-    assert text.get("location") is None
-    assert (problem.status, problem.json()["code"]) == (404, "not_found")
+        assert (text.status, text.body) == (404, b"Not Found"), path
+        assert text.get("location") is None
+        assert (problem.status, problem.json()["code"]) == (404, "not_found")
 
 
-@pytest.mark.parametrize("path", [*NOWHERE, "/", "/healthz", "/static/page.js"])
-async def test_a_websocket_elsewhere_is_not_found(daemon: Daemon, path: str) -> None:
+async def test_a_websocket_elsewhere_is_not_found(daemon: Daemon) -> None:
     daemon.grant("true")
 
-    reply = await daemon.knock(path + "?token=t0ken")
+    for path in (*NOWHERE, "/", "/healthz", "/static/page.js"):
+        reply = await daemon.knock(path + "?token=t0ken")
+        assert (reply.status, reply.body) == (404, b"Not Found"), path
 
-    assert (reply.status, reply.body) == (404, b"Not Found")
     assert daemon.list_asked() == []
 
 
@@ -475,6 +508,14 @@ async def test_below_a_base_path_everything_is_there_and_nothing_elsewhere(start
 
     assert [reply.status for reply in inside] == [400, 200, 200]
     assert [reply.status for reply in outside] == [404, 404, 404]
+
+
+async def test_a_base_path_without_its_slash_leads_to_the_page_and_takes_no_token_along(start: Start) -> None:
+    daemon = await start(base_path="/lab/7")
+
+    reply = await daemon.get("/lab/7?token=t0ken")
+
+    assert (reply.status, reply.get("location")) == (307, "7/")
 
 
 async def test_a_refused_client_that_is_gone_already_hurts_nobody(daemon: Daemon) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import uvloop
+from websockets.sync.client import ClientConnection, connect
 
 from ws_subprocess.address import Tcp, Unix, parse_listen
 from ws_subprocess.server.asgi import Application
@@ -64,11 +65,6 @@ class RunningServer:
         assert isinstance(tcp, Tcp)
         return tcp.host, tcp.port
 
-    @property
-    def ws_url(self) -> str:
-        host, port = self.address
-        return f"ws://{host}:{port}"
-
     def connect(self) -> socket.socket:
         """Return a connection whose reads fail after WAIT_S."""
         if self.urls[0].startswith("unix:"):
@@ -79,6 +75,12 @@ class RunningServer:
             sock.connect(address.path)
             return sock
         return socket.create_connection(self.address, timeout=WAIT_S)
+
+    def client(self, **options: Any) -> ClientConnection:
+        """Return a real client; it pings by itself in no thread that might outlive it."""
+        scheme = "wss" if "ssl" in options else "ws"
+        host, port = self.address
+        return connect(f"{scheme}://{host}:{port}", ping_interval=None, **options)
 
     def request(self, data: bytes) -> bytes:
         """Send `data` and return all that comes until the server ends the connection."""

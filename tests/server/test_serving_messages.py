@@ -10,7 +10,6 @@ import zlib
 
 import pytest
 from running_server import BINARY, CLOSE, CONT, PING, PONG, TEXT, WAIT_S, both_loops, both_parsers, direct, frame
-from websockets.sync.client import connect
 
 from ws_subprocess.server.websocket import WebSocketConnection
 
@@ -34,7 +33,7 @@ async def direct_echo(channel, receive):
 def test_bytes_and_text_of_every_size_come_back_unchanged(serving, application):
     server = serving(application)
 
-    with connect(server.ws_url, compression=None) as client:
+    with server.client(compression=None) as client:
         for message in (
             b"",
             b"\0\xff",
@@ -59,7 +58,7 @@ def test_bytes_like_objects_are_sent_as_one_binary_message(serving):
             assert channel.send(message)
         await receive()
 
-    with connect(serving(application).ws_url) as client:
+    with serving(application).client() as client:
         assert [client.recv(WAIT_S) for _ in range(4)] == [b"one", b"two", b"three", "four"]
 
 
@@ -286,7 +285,7 @@ def test_many_small_messages_in_one_read_leave_others_their_turn(serving):
 
 
 def test_compression_is_off_by_default(serving):
-    with connect(serving(plain_echo).ws_url) as client:
+    with serving(plain_echo).client() as client:
         assert "Sec-WebSocket-Extensions" not in client.response.headers
 
 
@@ -294,7 +293,7 @@ def test_compression_is_off_by_default(serving):
 def test_compression_can_be_turned_on(serving, application):
     server = serving(application, compression=True)
 
-    with connect(server.ws_url) as client:
+    with server.client() as client:
         assert "permessage-deflate" in client.response.headers["Sec-WebSocket-Extensions"]
         for message in (b"abc" * 50_000, "text" * 1000, b"\0"):
             client.send(message)

@@ -242,7 +242,7 @@ def test_running_out_of_descriptors_neither_spins_nor_ends_the_listening(daemon)
             crowd.enter_context(socket.create_connection(address, timeout=WAIT_S))
         before_s = cpu_time_s(started.process.pid)
         select.select([], [], [], 1.0)
-        assert cpu_time_s(started.process.pid) - before_s < 0.3
+        assert cpu_time_s(started.process.pid) - before_s < 0.05
 
     with socket.create_connection(address, timeout=WAIT_S) as sock:
         sock.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")

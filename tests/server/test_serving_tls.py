@@ -5,7 +5,6 @@ import subprocess
 
 import pytest
 from running_server import WAIT_S, both_loops, direct
-from websockets.sync.client import connect
 
 from ws_subprocess.server.settings import StartError
 from ws_subprocess.server.tls import build_context
@@ -44,7 +43,7 @@ def test_a_websocket_works_over_tls(serving, pem):
     server = serving(echo, tls_cert=str(pem / "cert.pem"), tls_key=str(pem / "key.pem"))
     assert server.urls[0].startswith("https://127.0.0.1:")
 
-    with connect(server.ws_url.replace("ws:", "wss:"), ssl=client_context(pem), compression=None) as client:
+    with server.client(ssl=client_context(pem), compression=None) as client:
         for message in (b"x", bytes(2**20), "text"):
             client.send(message)
             assert client.recv(WAIT_S) == message
@@ -62,7 +61,7 @@ def test_the_tail_of_the_output_arrives_over_tls(serving, pem):
 
     server = serving(application, tls_cert=str(pem / "both.pem"))
 
-    with connect(server.ws_url.replace("ws:", "wss:"), ssl=client_context(pem)) as client:
+    with server.client(ssl=client_context(pem)) as client:
         assert client.recv(WAIT_S) == tail
         with pytest.raises(Exception, match="1000"):
             client.recv(WAIT_S)
@@ -91,7 +90,7 @@ def test_a_client_that_speaks_no_tls_is_cut_and_others_are_served(serving, pem, 
                     pass
             except ConnectionError:
                 pass
-    with connect(server.ws_url.replace("ws:", "wss:"), ssl=client_context(pem)) as client:
+    with server.client(ssl=client_context(pem)) as client:
         client.send("still here")
         assert client.recv(WAIT_S) == "still here"
     assert [record.message for record in caplog.records if record.levelname == "ERROR"] == []

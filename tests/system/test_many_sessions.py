@@ -17,6 +17,8 @@ from websockets.exceptions import InvalidStatus
 
 SESSIONS = scaled(1000)
 AT_ONCE = 200
+LEAVERS = scaled(300)
+LEAVERS_AT_ONCE = 10
 SEED = 7
 # Says that it runs, then waits for a line.
 WAITING = ("/bin/sh", "-c", "echo ready; read line; exit 4")
@@ -111,12 +113,17 @@ async def test_a_thousand_sessions_leave_nothing_behind(daemon: DaemonProcess, c
         await run_batch(daemon, controller, min(AT_ONCE, SESSIONS - begun), choose)
 
     await forget_connections(daemon, controller)
-    import subprocess
-    import os
-
-    await asyncio.sleep(15)
-    print(subprocess.run(["python3", "/tmp/socks.py", str(daemon.pid)], capture_output=True, text=True))
-    print(os.getpid())
     await until(lambda: daemon.descriptors() == descriptors, f"as many descriptors as before: {descriptors}")
     assert daemon.children() == set()
     assert daemon.count_threads() == threads
+
+
+async def test_clients_that_leave_while_the_controller_is_asked_cost_later_ones_nothing(
+    daemon: DaemonProcess, controller: ScriptedController
+) -> None:
+    for _ in range(0, LEAVERS, LEAVERS_AT_ONCE):
+        await asyncio.gather(*(abandon_handshake(daemon, controller) for _ in range(LEAVERS_AT_ONCE)))
+
+    await daemon.sessions_reach(0)
+    terminal = await open_terminal(daemon, controller.allow(*WAITING))
+    await let_it_exit(terminal)

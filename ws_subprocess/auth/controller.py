@@ -1,4 +1,4 @@
-"""Asks the host application's controller over HTTP whether a token may run, and what. The only home of httpx.
+"""Asks the host application's controller over HTTP whether a token may run, and what.
 
 Laws: only 200 with a JSON object that is a valid grant lets anything run; a token is asked about once; redirects,
 cookies, content encodings and proxies of the environment are not followed, kept, decoded or used; one deadline holds
@@ -14,14 +14,12 @@ import httpx
 
 from ws_subprocess.auth.gate import EnvironmentRule
 from ws_subprocess.auth.grants import ParsedGrant, parse_grant
+from ws_subprocess.auth.questions import Questions
 from ws_subprocess.errors import GateError
 from ws_subprocess.model import Credentials, LaunchRequest
 
 BODY_MAX_BYTES = 64 * 1024
 _RETRY_AFTER_S = 5
-# Below the idle limit of common servers (2 s and more): one that closes just while we ask leaves us without an answer,
-# and we may not ask again.
-_KEEPALIVE_S = 1.0
 _HEADERS = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "ws-subprocess"}
 
 
@@ -41,10 +39,7 @@ class Controller:
         self._headers = httpx.Headers({"Host": self._url.netloc.decode("ascii"), **_HEADERS})
         self._timeout_s = timeout_s
         self._is_env_refused = is_env_refused
-        # The transport without the client around it: no redirects, cookies or auth to switch off, and 0.1 ms less per
-        # question.
-        limits = httpx.Limits(max_connections=100, max_keepalive_connections=20, keepalive_expiry=_KEEPALIVE_S)
-        self._transport = httpx.AsyncHTTPTransport(limits=limits, trust_env=False)
+        self._questions = Questions(self._url)
 
     async def ask(self, credentials: Credentials, request: LaunchRequest) -> ParsedGrant:
         """Return what the controller grants to this token.
@@ -56,7 +51,7 @@ class Controller:
         question = httpx.Request("GET", self._url.copy_with(raw_path=target), headers=self._headers)
         try:
             async with asyncio.timeout(self._timeout_s):
-                status, body = await self._exchange(question)
+                response, body = await self._questions.ask(question, BODY_MAX_BYTES)
         except TimeoutError as exc:
             detail = f"no complete answer within {self._timeout_s:g} s"
             raise GateError("controller_timeout", detail, _RETRY_AFTER_S) from exc
@@ -64,32 +59,24 @@ class Controller:
             raise GateError("controller_unreachable", str(exc), _RETRY_AFTER_S) from exc
         except httpx.HTTPError as exc:
             raise GateError("controller_bad_answer", f"{type(exc).__name__}: {exc}") from exc
-        if status >= 500:
-            raise GateError("controller_error", f"status {status}")
-        if status != 200:
-            raise GateError("denied", f"status {status}")
+        if response.status_code >= 500:
+            raise GateError("controller_error", f"status {response.status_code}")
+        if response.status_code != 200:
+            raise GateError("denied", f"status {response.status_code}")
+        _check_body(response, body)
         return parse_grant(_parse_object(body), self._is_env_refused)
 
     async def close(self) -> None:
         """Close idle connections."""
-        await self._transport.aclose()
+        await self._questions.close()
 
-    async def _exchange(self, question: httpx.Request) -> tuple[int, bytes]:
-        response = await self._transport.handle_async_request(question)
-        try:
-            if response.status_code != 200:
-                return response.status_code, b""
-            encoding = response.headers.get("content-encoding", "identity")
-            if encoding.lower() != "identity":
-                raise GateError("controller_bad_encoding", f"content-encoding: {encoding[:40]!a}")
-            body = bytearray()
-            async for chunk in response.aiter_raw():
-                body += chunk
-                if len(body) > BODY_MAX_BYTES:
-                    raise GateError("controller_too_big", f"answer: more than {BODY_MAX_BYTES} bytes")
-            return response.status_code, bytes(body)
-        finally:
-            await response.aclose()
+
+def _check_body(response: httpx.Response, body: bytes) -> None:
+    encoding = response.headers.get("content-encoding", "identity")
+    if encoding.lower() != "identity":
+        raise GateError("controller_bad_encoding", f"content-encoding: {encoding[:40]!a}")
+    if len(body) > BODY_MAX_BYTES:
+        raise GateError("controller_too_big", f"answer: more than {BODY_MAX_BYTES} bytes")
 
 
 def _parse_object(body: bytes) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from ws_subprocess.model import DEFAULT_SIZE, SIZE_MAX, Credentials, LaunchReque
 
 TOKEN_MAX_BYTES = 8192
 _BEARER_PROTOCOL = "bearer."
-_BEARER_HEADER = re.compile(r"Bearer +(\S+) *", re.IGNORECASE)
+_BEARER_HEADER = re.compile(r"Bearer +(\S+) *", re.IGNORECASE | re.ASCII)
 _BASE64URL = re.compile(r"[A-Za-z0-9_-]+")
 _HTTP_SCHEMES = {"ws": "http", "wss": "https"}
 _NUMBER = re.compile(r"[0-9]{1,9}")
@@ -84,7 +84,7 @@ def list_protocols(headers: Headers) -> list[str]:
 
 
 def _parse_query(scope: Scope) -> list[tuple[str, str]]:
-    text = scope["query_string"].decode("latin-1")
+    text = scope["query_string"].decode("utf-8", "surrogateescape")
     return parse_qsl(text, keep_blank_values=True, errors="surrogateescape")
 
 
@@ -112,4 +112,5 @@ def _parse_authorization(value: str) -> str:
     match = _BEARER_HEADER.fullmatch(value)
     if match is None:
         raise RequestError("token_malformed", "Authorization: not 'Bearer TOKEN'")
-    return match[1]
+    # Headers are read as Latin-1, which keeps every byte; what we were sent is UTF-8, or it is refused later.
+    return match[1].encode("latin-1").decode("utf-8", "surrogateescape")

@@ -9,7 +9,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ws_subprocess.auth.origins import OriginPolicy
 from ws_subprocess.doors.handshake import check_origin
-from ws_subprocess.doors.problems import build_response
+from ws_subprocess.doors.problems import refuse, refuse_path
 from ws_subprocess.errors import BridgeError
 
 SECURITY_HEADERS = {
@@ -38,13 +38,13 @@ class Guard:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or refuse it."""
         if scope["type"] != "http":
-            await self._app(scope, receive, send)
+            await refuse_path(scope, receive, send)
             return
         headers = Headers(scope=scope)
         try:
             check_origin(scope, headers, self._policy)
         except BridgeError as exc:
-            await build_response(exc, headers)(scope, receive, send)
+            await refuse(exc, scope, receive, send)
             return
         extra = dict(SECURITY_HEADERS)
         origin = headers.get("origin")

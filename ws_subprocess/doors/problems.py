@@ -1,12 +1,19 @@
 """How an error looks to an HTTP client: an RFC 9457 problem, or its bare title as text. PROTOCOL.md, "Errors"."""
 
 import json
+import logging
 import re
 
 from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+from starlette.websockets import WebSocket
 
-from ws_subprocess.errors import BridgeError
+from ws_subprocess.errors import BridgeError, RequestError
+
+log = logging.getLogger(__name__)
 
 _JSON = re.compile(r"application/(problem\+)?json", re.IGNORECASE)
 
@@ -24,3 +31,32 @@ def build_response(error: BridgeError, headers: Headers) -> Response:
     if error.detail and error.detail_is_public:
         problem["detail"] = error.detail
     return Response(json.dumps(problem), error.fault.status, extra, "application/problem+json")
+
+
+async def refuse(error: BridgeError, scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer a request with an error; a websocket's handshake too where the server can, else with its plain 403."""
+    response = build_response(error, Headers(scope=scope))
+    try:
+        if scope["type"] == "http":
+            await response(scope, receive, send)
+        elif "websocket.http.response" in (scope.get("extensions") or {}):
+            await WebSocket(scope, receive, send).send_denial_response(response)
+        else:
+            await send({"type": "websocket.close", "code": error.fault.close_code})
+    except OSError:
+        log.debug("client left before it was refused")
+
+
+async def refuse_path(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer a request, or a websocket's handshake, for a path where there is nothing."""
+    await refuse(RequestError("not_found"), scope, receive, send)
+
+
+def explain_status(request: Request, error: Exception) -> Response:
+    """Return our answer for a status that a route found by itself: 404 or 405."""
+    assert isinstance(error, HTTPException)
+    if error.status_code == 404:
+        return build_response(RequestError("not_found"), request.headers)
+    response = build_response(RequestError("method_not_allowed"), request.headers)
+    response.headers.update({"Allow": "GET, HEAD", **(error.headers or {})})
+    return response

@@ -12,7 +12,6 @@ from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
-from starlette.websockets import WebSocket
 
 from ws_subprocess.auth.origins import OriginPolicy
 from ws_subprocess.dialects.codec import Dialect
@@ -20,7 +19,7 @@ from ws_subprocess.dialects.native import SUBPROTOCOL, NativeDialect
 from ws_subprocess.dialects.raw import RawDialect
 from ws_subprocess.doors.handshake import check_origin, get_peer, list_protocols, read_credentials, read_request
 from ws_subprocess.doors.links import DirectLink, QueuedLink, find_channel
-from ws_subprocess.doors.problems import build_response
+from ws_subprocess.doors.problems import build_response, refuse
 from ws_subprocess.errors import BridgeError
 from ws_subprocess.model import Credentials, LaunchRequest
 from ws_subprocess.service.bridge import Bridge
@@ -58,7 +57,7 @@ class TerminalDoor:
             refusal = await conversation.run(credentials, request, SUBPROTOCOL in offered)
         if refusal is not None:
             self._launcher.note_refusal(refusal, request, credentials)
-            await _deny(build_response(refusal, headers), scope, receive, send)
+            await refuse(refusal, scope, receive, send)
 
     async def answer_plain(self, request: Request) -> Response:
         """Answer a request without an upgrade: why this token was refused a moment ago, or 426.
@@ -162,14 +161,3 @@ class _Conversation:
 
 class _ClientLeftError(Exception):
     """The client went away before it was let in."""
-
-
-async def _deny(response: Response, scope: Scope, receive: Receive, send: Send) -> None:
-    """Refuse a handshake with an HTTP answer where the server can, else with its plain 403."""
-    try:
-        if "websocket.http.response" in (scope.get("extensions") or {}):
-            await WebSocket(scope, receive, send).send_denial_response(response)
-        else:
-            await send({"type": "websocket.close", "code": 1008})
-    except OSError:
-        log.debug("client left before it was refused")

@@ -74,6 +74,8 @@ class Launcher:
 
     async def _start(self, credentials: Credentials, request: LaunchRequest) -> Session:
         grant = await self._gate.authorize(credentials, request)
+        # Those who end all sessions must not meet one that begins behind their back.
+        self._registry.check_open()
         session_id = SessionId(secrets.token_hex(16))
         size = request.size or grant.size
         child = self._spawner.start(grant, session_id, size)

@@ -59,10 +59,14 @@ class SessionRegistry:
 
     def check_room(self) -> None:
         """Raise `CapacityError` when a new session would be refused now."""
-        if self.is_draining:
-            raise CapacityError("draining", "", _RETRY_WHEN_DRAINING_S)
+        self.check_open()
         if self._places >= self._max_sessions:
             raise CapacityError("too_many_sessions", f"max_sessions: {self._max_sessions}", _RETRY_WHEN_FULL_S)
+
+    def check_open(self) -> None:
+        """Raise `CapacityError` when the daemon is draining."""
+        if self.is_draining:
+            raise CapacityError("draining", "", _RETRY_WHEN_DRAINING_S)
 
     def add(self, session: Session) -> None:
         """Take a started session in until it is finished."""

@@ -1,0 +1,134 @@
+"""Log lines: one line each, whatever a client sent."""
+
+import asyncio
+import io
+import json
+import logging
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ws_subprocess.telemetry import ConsoleFormatter, JsonFormatter, Metrics, configure_logging
+
+
+def build_record(message: str = "session started", error: BaseException | None = None, **facts: Any) -> logging.LogRecord:
+    info = (type(error), error, error.__traceback__) if error else None
+    record = logging.LogRecord("ws_subprocess.x", logging.WARNING, __file__, 1, message, (), info)
+    record.__dict__.update(facts)
+    return record
+
+
+@given(st.text(st.characters()), st.text(st.characters()))
+def test_a_json_line_is_one_line_of_printable_ascii_whatever_it_holds(message: str, fact: str) -> None:
+    line = JsonFormatter().format(build_record(message.replace("%", ""), peer=fact))
+
+    assert line.isascii()
+    assert line.isprintable()
+    assert json.loads(line)["peer"] == fact
+
+
+@given(st.text(st.characters()), st.text(st.characters()))
+def test_a_console_line_is_one_printable_line_whatever_it_holds(message: str, fact: str) -> None:
+    assert ConsoleFormatter().format(build_record(message.replace("%", ""), peer=fact)).isprintable()
+
+
+def test_a_json_line_says_when_how_bad_who_and_what() -> None:
+    record = build_record(session="5e55", code=3)
+    record.created = 1_700_000_000.25
+
+    assert json.loads(JsonFormatter().format(record)) == {
+        "time": "2023-11-14T22:13:20.250Z",
+        "level": "warning",
+        "logger": "ws_subprocess.x",
+        "message": "session started",
+        "session": "5e55",
+        "code": 3,
+    }
+
+
+def test_a_console_line_shows_facts_as_people_read_them() -> None:
+    line = ConsoleFormatter().format(build_record(session="5e55", reason="a b", title="", pid=7))
+
+    assert line.split(" ", 1)[1] == 'warning session started session=5e55 reason="a b" title="" pid=7'
+
+
+def test_an_error_comes_with_its_traceback() -> None:
+    try:
+        raise ZeroDivisionError("by zero")
+    except ZeroDivisionError as error:
+        record = build_record(error=error)
+
+    assert "ZeroDivisionError: by zero" in json.loads(JsonFormatter().format(record))["exception"]
+    assert "ZeroDivisionError: by zero" in ConsoleFormatter().format(record)
+
+
+def test_a_fact_that_is_no_json_is_shown_as_text() -> None:
+    assert json.loads(JsonFormatter().format(build_record(path=ValueError("x"))))["path"] == "x"
+
+
+@pytest.fixture
+def root_as_before() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level = root.handlers, root.level
+    yield
+    root.handlers = handlers
+    root.setLevel(level)
+    for name in ("httpx", "httpcore"):
+        logging.getLogger(name).setLevel(logging.NOTSET)
+
+
+@pytest.mark.parametrize(
+    ("form", "is_json"), [("json", True), ("console", False), ("auto", True)]
+)
+@pytest.mark.usefixtures("root_as_before")
+def test_logging_goes_to_stderr_in_the_form_that_was_chosen(
+    monkeypatch: pytest.MonkeyPatch, form: str, is_json: bool
+) -> None:
+    stderr = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", stderr)
+    configure_logging(form, "info")
+
+    logging.getLogger("ws_subprocess").info("hello", extra={"session": "5e55"})
+    logging.getLogger("ws_subprocess").debug("too fine")
+
+    (line,) = stderr.getvalue().splitlines()
+    assert line.startswith("{") is is_json
+    assert "5e55" in line
+
+
+@pytest.mark.usefixtures("root_as_before")
+def test_libraries_that_log_urls_are_kept_quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    configure_logging("json", "debug")
+
+    assert not logging.getLogger("httpx").isEnabledFor(logging.INFO)
+    assert not logging.getLogger("httpcore.http11").isEnabledFor(logging.DEBUG)
+
+
+async def test_how_late_the_loop_is_is_measured() -> None:
+    metrics = Metrics()
+    task = asyncio.ensure_future(metrics.watch_loop())
+
+    async with asyncio.timeout(10):
+        while b"loop_lag_seconds_count 0.0" in metrics.render()[0]:
+            await asyncio.sleep(0.05)
+
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+def test_bytes_of_live_and_ended_sessions_add_up() -> None:
+    metrics = Metrics()
+    metrics.count_live = lambda: (2, 10, 100)
+    metrics.add_ended(1, 2)
+
+    text = metrics.render()[0].decode()
+
+    assert "ws_subprocess_sessions 2.0" in text
+    assert 'ws_subprocess_bytes_total{direction="in"} 11.0' in text
+    assert 'ws_subprocess_bytes_total{direction="out"} 102.0' in text
