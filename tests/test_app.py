@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
+import pytest
 import pytest_asyncio
 import uvicorn
 from observing import list_children, until
@@ -18,9 +19,10 @@ from starlette.routing import Mount, Route
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
-from ws_subprocess.app import App, Command, create_app, create_run_app
+from ws_subprocess.app import App, create_app
+from ws_subprocess.auth.grants import ParsedGrant
 from ws_subprocess.config.settings import Settings
-from ws_subprocess.model import ExitStatus
+from ws_subprocess.model import Credentials, Grant, LaunchRequest
 
 SCRIPT = '{"command": "/bin/sh", "args": ["-c", "read line; echo got:$line"]}'
 
@@ -148,44 +150,47 @@ async def test_a_server_that_cannot_refuse_with_an_answer_refuses_with_its_own()
     assert told == [{"type": "websocket.close", "code": 1008}]
 
 
-async def test_a_client_that_leaves_in_the_moment_of_the_answer_leaves_nothing_behind() -> None:
-    """Its leave is heard in the same turn of the loop in which the controller's answer is."""
-    async with scripted(respond(SCRIPT)) as controller:
-        app = create_app(Settings(controller_url=controller.url), owns_process=False)
-        told: list[Any] = []
-        received = asyncio.Queue[dict[str, Any]]()
-        received.put_nowait({"type": "websocket.connect"})
-        spawn = app._spawner.start
+class Undecided:
+    """An authority that grants once it is told to."""
 
-        def start_and_leave(*args: Any) -> Any:
-            received.put_nowait({"type": "websocket.disconnect", "code": 1006})
-            return spawn(*args)
+    def __init__(self) -> None:
+        self.decision: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.is_asked = False
 
-        app._spawner.start = start_and_leave  # type: ignore[method-assign]
+    async def ask(self, credentials: Credentials, request: LaunchRequest) -> ParsedGrant:
+        self.is_asked = True
+        await self.decision
+        return ParsedGrant(Grant(command="/bin/sleep", args=("1000",)), ())
 
-        async def send(message: Any) -> None:
-            told.append(message)
+    async def close(self) -> None:
+        """Do nothing."""
 
-        async with asyncio.timeout(10):
-            await app(build_scope(), received.get, send)
-        await close(app)
+
+@pytest.mark.parametrize("leaves_first", [True, False])
+async def test_a_client_that_leaves_in_the_moment_of_the_answer_leaves_nothing_behind(leaves_first: bool) -> None:
+    """Both are heard in the same turn of the loop, in either order."""
+    authority = Undecided()
+    app = App(Settings(), authority, owns_process=False, child_nofile=None)
+    told: list[Any] = []
+    received = asyncio.Queue[dict[str, Any]]()
+    received.put_nowait({"type": "websocket.connect"})
+
+    async def send(message: Any) -> None:
+        told.append(message)
+
+    serving = asyncio.ensure_future(app(build_scope(), received.get, send))
+    await until(lambda: authority.is_asked, "the question")
+    if leaves_first:
+        received.put_nowait({"type": "websocket.disconnect", "code": 1006})
+        authority.decision.set_result(None)
+    else:
+        authority.decision.set_result(None)
+        received.put_nowait({"type": "websocket.disconnect", "code": 1006})
+    async with asyncio.timeout(10):
+        await serving
 
     assert len(app.registry) == 0
     assert not list_children()
-
-
-async def test_the_app_of_one_command_serves_it_to_its_token_and_tells_how_it_ended() -> None:
-    ended: list[ExitStatus] = []
-    command = Command("/bin/sh", ("-c", "echo hi; exit 3"), "/", "", is_writable=False)
-    app = create_run_app(Settings(), command, "s3cret", ended.append)
-    app._owns_process = app._spawner._owns_process = False
-    async with Host(app).serve() as host:
-        output, code = await talk(f"ws://127.0.0.1:{host.port}/terminal/ws?token=s3cret")
-        await until(lambda: ended, "how it ended")
-
-    assert output == b"hi\r\n"
-    assert code == 1000
-    assert ended == [ExitStatus(3, None)]
 
 
 def build_scope() -> dict[str, Any]:

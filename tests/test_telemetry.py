@@ -11,11 +11,14 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from observing import until
 
 from ws_subprocess.telemetry import ConsoleFormatter, JsonFormatter, Metrics, configure_logging
 
 
-def build_record(message: str = "session started", error: BaseException | None = None, **facts: Any) -> logging.LogRecord:
+def build_record(
+    message: str = "session started", error: BaseException | None = None, **facts: Any
+) -> logging.LogRecord:
     info = (type(error), error, error.__traceback__) if error else None
     record = logging.LogRecord("ws_subprocess.x", logging.WARNING, __file__, 1, message, (), info)
     record.__dict__.update(facts)
@@ -81,9 +84,7 @@ def root_as_before() -> Iterator[None]:
         logging.getLogger(name).setLevel(logging.NOTSET)
 
 
-@pytest.mark.parametrize(
-    ("form", "is_json"), [("json", True), ("console", False), ("auto", True)]
-)
+@pytest.mark.parametrize(("form", "is_json"), [("json", True), ("console", False), ("auto", True)])
 @pytest.mark.usefixtures("root_as_before")
 def test_logging_goes_to_stderr_in_the_form_that_was_chosen(
     monkeypatch: pytest.MonkeyPatch, form: str, is_json: bool
@@ -113,9 +114,7 @@ async def test_how_late_the_loop_is_is_measured() -> None:
     metrics = Metrics()
     task = asyncio.ensure_future(metrics.watch_loop())
 
-    async with asyncio.timeout(10):
-        while b"loop_lag_seconds_count 0.0" in metrics.render()[0]:
-            await asyncio.sleep(0.05)
+    await until(lambda: b"loop_lag_seconds_count 0.0" not in metrics.render()[0], "a measurement")
 
     task.cancel()
     with pytest.raises(asyncio.CancelledError):

@@ -14,8 +14,9 @@ POLICY = OriginPolicy(allow_origins=("https://ours.example", "http://app.example
 def is_let_in(origin: str | None, host: str | None = OURS, scheme: str = "http", policy: OriginPolicy = POLICY) -> bool:
     try:
         policy.check(scheme, host, origin)
-    except RequestError as error:
-        assert error.code == "origin_denied"
+    except RequestError as refusal:
+        if refusal.code != "origin_denied":
+            raise
         return False
     return True
 
@@ -116,9 +117,12 @@ def test_another_scheme_host_or_port_on_this_machine_is_somebody_else(scheme: st
     assert not is_let_in(origin, host, scheme)
 
 
-@pytest.mark.parametrize("host", ["attacker.example", "localhost.attacker.example", "evil-localhost", "term.example.",
-                                  "sub.term.example", "", None, "127.0.0.1.nip.io", "user@localhost", "localhost/x",
-                                  "2130706433", "0x7f.1", "127.1", "localhost:", "localhost:99999", "[::1"])  # fmt: skip
+FOREIGN_HOSTS = ["attacker.example", "localhost.attacker.example", "evil-localhost", "term.example.", "", None,
+                 "sub.term.example", "127.0.0.1.nip.io", "user@localhost", "localhost/x", "2130706433", "0x7f.1",
+                 "127.1", "localhost:", "localhost:99999", "[::1"]  # fmt: skip
+
+
+@pytest.mark.parametrize("host", FOREIGN_HOSTS, ids=str)
 def test_a_name_that_somebody_else_may_point_here_is_refused_before_its_origin(host: str | None) -> None:
     with pytest.raises(RequestError) as caught:
         POLICY.check("http", host, f"http://{host}")

@@ -45,9 +45,9 @@ async def test_a_signal_that_killed_the_command_is_named(daemon: Daemon) -> None
     async with daemon.open(daemon.grant("echo ready; sleep 1000"), NATIVE) as client:
         await client.hears(b"ready")
         await client.say(type="signal", name="TERM")
-        exit = await client.hears_of("exit")
+        ended = await client.hears_of("exit")
 
-    assert (exit["code"], exit["signal"]) == (None, "TERM")
+    assert (ended["code"], ended["signal"]) == (None, "TERM")
 
 
 async def test_an_interrupt_overtakes_input_that_nobody_reads(daemon: Daemon) -> None:
@@ -100,10 +100,10 @@ async def test_with_pipes_the_first_byte_of_a_message_names_its_stream(daemon: D
         client.acknowledges = False
         await client.hears(b"out")
         await client.send(b"\n")
-        exit = await client.hears_of("exit")
+        ended = await client.hears_of("exit")
 
     assert [frame for frame in client.frames if isinstance(frame, bytes)] == [b"\x01out\n", b"\x02err\n"]
-    assert (exit["code"], exit["bytes"]) == (9, 8)
+    assert (ended["code"], ended["bytes"]) == (9, 8)
     assert client.messages[0]["tty"] is False
 
 

@@ -43,9 +43,7 @@ async def test_the_page_names_no_other_machine(daemon: Daemon) -> None:
 
 
 @pytest.mark.parametrize(("origin", "is_shared"), [("https://ours.example", True), (None, False)])
-async def test_files_may_be_used_by_pages_of_allowed_origins(
-    start: Start, origin: str | None, is_shared: bool
-) -> None:
+async def test_files_may_be_used_by_pages_of_allowed_origins(start: Start, origin: str | None, is_shared: bool) -> None:
     daemon = await start(allow_origins=("https://ours.example",))
     own = f"http://{daemon.host}"
 

@@ -383,7 +383,13 @@ async def test_the_token_stands_in_no_line_of_the_log_whatever_happens(
 ) -> None:
     secret = "c4nary-s3cret"
     with caplog.at_level(logging.DEBUG):
-        for answer in (None, respond("<html>"), respond("", "500 X"), {"command": "/no/such"}, {"command": "/bin/true"}):
+        for answer in (
+            None,
+            respond("<html>"),
+            respond("", "500 X"),
+            {"command": "/no/such"},
+            {"command": "/bin/true"},
+        ):
             daemon.grants[secret] = answer if answer is not None else respond("", "403 X")
             await daemon.knock(f"/ws?token={secret}")
             await daemon.knock("/ws", protocols(NATIVE, bearer(secret.encode())))
@@ -416,7 +422,8 @@ async def test_without_an_upgrade_the_answer_is_426_and_nobody_is_asked(daemon: 
 
 
 @pytest.mark.parametrize(
-    ("code", "answer"), [("denied", None), ("controller_error", respond("", "500 X")), ("spawn_failed", {"command": "/x"})]
+    ("code", "answer"),
+    [("denied", None), ("controller_error", respond("", "500 X")), ("spawn_failed", {"command": "/x"})],
 )
 async def test_a_page_may_ask_why_its_token_was_refused(daemon: Daemon, code: str, answer: Any) -> None:
     if answer is not None:
@@ -477,7 +484,19 @@ async def test_only_pages_of_allowed_origins_may_send_a_header_with_their_questi
     assert reply.get("access-control-allow-headers") == ("authorization" if is_shared else None)
 
 
-NOWHERE = ["/nope", "/ws/", "//ws", "/WS", "/ws/x", "/wsx", "/static", "/static/", "/static/no.js", "/healthz/", "/%77s/"]
+NOWHERE = [
+    "/nope",
+    "/ws/",
+    "//ws",
+    "/WS",
+    "/ws/x",
+    "/wsx",
+    "/static",
+    "/static/",
+    "/static/no.js",
+    "/healthz/",
+    "/%77s/",
+]
 
 
 async def test_another_path_is_not_found(daemon: Daemon) -> None:

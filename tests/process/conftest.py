@@ -1,12 +1,30 @@
-"""Children for these tests; see `children` for what they are."""
+"""Children for these tests, on both event loops; see `children` for what they are."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 import pytest_asyncio
+import uvloop
 from children import Nursery
 
 from ws_subprocess.process.spawner import Spawner
+
+LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
+    "asyncio": asyncio.new_event_loop,
+    "uvloop": uvloop.new_event_loop,
+}
+
+
+def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Run every test of a child on the loop that a daemon has where uvloop is installed, and on the one it has elsewhere."""
+    return LOOPS
+
+
+@pytest.fixture(scope="session", autouse=True)
+def libuv_is_warm() -> None:
+    """libuv opens one pipe for the whole process with its first loop; let no test be blamed for it."""
+    uvloop.new_event_loop().close()
 
 
 @pytest.fixture(params=[True, False], ids=["terminal", "pipes"])

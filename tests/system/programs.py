@@ -11,7 +11,7 @@ from typing import IO
 
 from observing import until
 
-# How much is done of what is done many times: 1 takes minutes, 4 makes the short commands ten thousand.
+# How much is done of what is done many times; at 1 all system tests take about three minutes on two idle cores.
 SCALE = float(os.environ.get("WS_SUBPROCESS_TEST_SCALE", "1"))
 
 

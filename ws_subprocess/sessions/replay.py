@@ -4,6 +4,7 @@ Laws: start <= every valid offset <= end; end only grows; start only grows; end 
 was written, up to the capacity, so an idle session costs next to nothing.
 """
 
+from bisect import bisect_left
 from dataclasses import dataclass
 
 _FIRST_BYTES = 512
@@ -81,15 +82,13 @@ class ReplayRing:
         return len(self._segments) > half and self._segments[-half][0] > offset
 
     def _find_segment(self, offset: int) -> tuple[int, int]:
-        if len(self._segments) == 1:
-            return self._segments[0][1], self.end
-        # Readers are near the end, so the search starts there.
-        segment_end = self.end
-        for start, stream in reversed(self._segments):
-            if start <= offset:
-                return stream, segment_end
-            segment_end = start
-        raise AssertionError("every offset from start on lies in a segment")
+        """Return the stream of the run that holds `offset`, and where that run ends."""
+        segments = self._segments
+        if len(segments) == 1:
+            return segments[0][1], self.end
+        # A tuple of one sorts before every longer one that begins the same.
+        after = bisect_left(segments, (offset + 1,))
+        return segments[after - 1][1], segments[after][0] if after < len(segments) else self.end
 
     def _trim_segments(self) -> None:
         segments = self._segments
