@@ -35,9 +35,10 @@ def list_children() -> set[int]:
     """Return the pids of this process' children, zombies included."""
     found: set[int] = set()
     for thread in os.listdir("/proc/self/task"):
-        path = Path(f"/proc/self/task/{thread}/children")
-        if path.exists():
-            found.update(map(int, path.read_text().split()))
+        try:
+            found.update(map(int, Path(f"/proc/self/task/{thread}/children").read_text().split()))
+        except (FileNotFoundError, ProcessLookupError):  # A thread that has just ended.
+            continue
     return found
 
 

@@ -192,6 +192,20 @@ async def test_a_question_that_is_no_longer_wanted_is_given_up() -> None:
         await until(lambda: server.closed, "the end of its connection")
 
 
+async def test_questions_given_up_at_any_moment_cost_later_ones_nothing() -> None:
+    async with scripted(GOOD) as server, asking(server.url) as ask:
+        for turns in range(200):
+            question = asyncio.ensure_future(ask("t"))
+            for _ in range(turns % 25):
+                await asyncio.sleep(0)
+            question.cancel()
+            await asyncio.wait([question])
+
+        parsed = await ask("last")
+
+    assert parsed.grant.command == "/bin/true"
+
+
 # The answer.
 
 

@@ -1,4 +1,4 @@
-"""Daemons for these tests; see `daemon` for what they are."""
+"""Daemons for these tests, on the event loop that a daemon has; see `daemon` for what they are."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
@@ -6,7 +6,19 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+import uvloop
 from daemon import SERVERS, Daemon, run_daemon
+
+
+def pytest_asyncio_loop_factories() -> dict[str, Callable[[], Any]]:
+    """Serve on uvloop; `tests/test_app.py` has the other one."""
+    return {"uvloop": uvloop.new_event_loop}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def libuv_is_warm() -> None:
+    """libuv opens one pipe for the whole process with its first loop; let no test be blamed for it."""
+    uvloop.new_event_loop().close()
 
 
 @pytest.fixture(params=list(SERVERS))

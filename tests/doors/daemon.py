@@ -19,8 +19,7 @@ from websockets.typing import Subprotocol
 from ws_subprocess.address import Tcp
 from ws_subprocess.app import App, create_app
 from ws_subprocess.config.settings import Settings
-from ws_subprocess.server.http_h11 import H11Connection
-from ws_subprocess.server.lifecycle import DrainingServer
+from ws_subprocess.server.lifecycle import DrainingServer, find_http_protocol
 from ws_subprocess.server.settings import ServerSettings
 
 WAIT_S = 10.0
@@ -187,7 +186,7 @@ async def _serve_ours(app: App) -> AsyncIterator[int]:
     settings = ServerSettings(
         addresses=(Tcp("127.0.0.1", 0),), drain_timeout_s=0.0, close_timeout_s=1.0, ping_interval_s=0.5
     )
-    server = DrainingServer(app, settings, app, lambda urls: ready.set_result(urls[0]), H11Connection)
+    server = DrainingServer(app, settings, app, lambda urls: ready.set_result(urls[0]), find_http_protocol())
     task = asyncio.ensure_future(server.serve())
     try:
         yield int((await ready).rpartition(":")[2])

@@ -42,7 +42,7 @@ async def test_the_example_of_the_protocol_byte_for_byte(daemon: Daemon) -> None
 
 
 async def test_a_signal_that_killed_the_command_is_named(daemon: Daemon) -> None:
-    async with daemon.open(daemon.grant("echo ready; sleep 1000"), NATIVE) as client:
+    async with daemon.open(daemon.grant("echo ready; exec sleep 1000"), NATIVE) as client:
         await client.hears(b"ready")
         await client.say(type="signal", name="TERM")
         ended = await client.hears_of("exit")
@@ -51,7 +51,7 @@ async def test_a_signal_that_killed_the_command_is_named(daemon: Daemon) -> None
 
 
 async def test_an_interrupt_overtakes_input_that_nobody_reads(daemon: Daemon) -> None:
-    async with daemon.open(daemon.grant("stty -isig -icanon; echo ready; sleep 1000"), NATIVE) as client:
+    async with daemon.open(daemon.grant("stty -isig -icanon; echo ready; exec sleep 1000"), NATIVE) as client:
         await client.hears(b"ready")
         await client.send(b"x" * 100_000)
         await client.say(type="signal", name="INT")

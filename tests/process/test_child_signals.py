@@ -13,7 +13,7 @@ WAIT = "while :; do sleep 0.02; done"
 
 
 async def test_an_interrupt_reaches_the_foreground_even_where_ctrl_c_does_not(nursery: Nursery) -> None:
-    running = nursery.shell("stty -isig; echo ready; sleep 1000")
+    running = nursery.shell("stty -isig; echo ready; exec sleep 1000")
     await running.says(b"ready")
 
     running.child.write(b"\x03")
@@ -23,7 +23,7 @@ async def test_an_interrupt_reaches_the_foreground_even_where_ctrl_c_does_not(nu
 
 
 async def test_ctrl_c_is_a_byte_that_the_terminal_turns_into_a_signal(nursery: Nursery) -> None:
-    running = nursery.shell("echo ready; sleep 1000")
+    running = nursery.shell("echo ready; exec sleep 1000")
     await running.says(b"ready")
 
     running.child.write(b"\x03")

@@ -20,7 +20,7 @@ async def controller() -> AsyncIterator[ScriptedController]:
 
 @pytest.fixture
 async def launch_daemon(tmp_path: Path) -> AsyncIterator[Callable[..., DaemonProcess]]:
-    """A function that starts `ws-subprocess ARGUMENTS` and does not wait; what still runs at the end is killed."""
+    """A function that starts `ws-subprocess ARGUMENTS` and does not wait; they end with the test."""
     started: list[DaemonProcess] = []
 
     def start(*arguments: str, **options: Any) -> DaemonProcess:
@@ -30,8 +30,7 @@ async def launch_daemon(tmp_path: Path) -> AsyncIterator[Callable[..., DaemonPro
 
     yield start
     for daemon in started:
-        daemon.process.kill()
-        daemon.process.wait()
+        await daemon.end()
 
 
 @pytest.fixture

@@ -44,6 +44,7 @@ class DaemonProcess:
 
     @property
     def pid(self) -> int:
+        """Its process id."""
         return self.process.pid
 
     @property
@@ -86,6 +87,18 @@ class DaemonProcess:
         await until(lambda: self.process.poll() is not None, "the daemon's end", timeout_s)
         assert self.process.returncode is not None
         return self.process.returncode
+
+    async def end(self) -> None:
+        """End it and all of its sessions, whatever state it is in; nothing of it is left then."""
+        try:
+            if self.process.poll() is None:
+                # The first drains, the second ends at once. Two of a kind might become one.
+                self.send(signal.SIGTERM)
+                self.send(signal.SIGINT)
+                await self.ended()
+        finally:
+            self.process.kill()
+            self.process.wait()
 
     def send(self, number: signal.Signals) -> None:
         """Send it a signal."""
@@ -160,14 +173,12 @@ def launch(
     *arguments: str,
     program: Sequence[str] = PROGRAM,
     environ: Mapping[str, str] | None = None,
-    before_exec: Callable[[], None] | None = None,
     pass_fds: Sequence[int] = (),
 ) -> DaemonProcess:
     """Start `ws-subprocess ARGUMENTS`; its two outputs go to files in `folder`.
 
     Args:
         program: What to start instead: something that executes the daemon.
-        before_exec: Called in the new process.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / "stdout", "wb") as stdout, open(folder / "stderr", "wb") as stderr:
@@ -178,7 +189,6 @@ def launch(
             stderr=stderr,
             env=daemon_environ() if environ is None else environ,
             cwd=folder,
-            preexec_fn=before_exec,
             pass_fds=pass_fds,
         )
     return DaemonProcess(process, folder)

@@ -22,7 +22,7 @@ setsid sleep "$1" &
 (setsid sleep "$1" &)
 # And nothing is left that tells whose it is.
 (env -i setsid sleep "$1" &)
-# Holds the output open.
+# An ordinary child in the background.
 sleep "$1" &
 echo ready
 exec sleep "$1"

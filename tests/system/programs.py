@@ -1,6 +1,5 @@
-"""Sizes tests, and runs other programs to their end without holding up the test's event loop."""
+"""Runs other programs to their end without holding up the test's event loop."""
 
-import os
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,14 +9,6 @@ from pathlib import Path
 from typing import IO
 
 from observing import until
-
-# How much is done of what is done many times; at 1 all system tests take about three minutes on two idle cores.
-SCALE = float(os.environ.get("WS_SUBPROCESS_TEST_SCALE", "1"))
-
-
-def scaled(count: int) -> int:
-    """Return how many of something a test does: `count` times WS_SUBPROCESS_TEST_SCALE, at least one."""
-    return max(1, round(count * SCALE))
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ class ScriptedController:
         asked: The tokens it was asked about, in order.
         answers: Status and body by token. Each is given once; any other token is refused.
         delay_s: How long it thinks before each answer.
+        connections: Those that are open now.
     """
 
     url: str = ""

@@ -31,10 +31,12 @@ PAGE_SCENARIOS = ("run-page", "again", "flood", "clipboard", "themes", "touch-ke
 def chromium() -> str:
     """The browser's path. On a developer's machine it may be missing, in CI it may not."""
     found = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
-    if found is None:
-        complaint = "not run: no Chromium in PATH; install it or name it in CHROMIUM"
-        pytest.fail(complaint) if os.environ.get("CI") else pytest.skip(complaint)
-    return found
+    if found is not None:
+        return found
+    complaint = "not run: no Chromium in PATH; install it or name it in CHROMIUM"
+    if os.environ.get("CI"):
+        pytest.fail(complaint)
+    pytest.skip(complaint)
 
 
 @pytest.fixture

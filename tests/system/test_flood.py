@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import json
 import statistics
 import time
 from collections.abc import AsyncIterator
@@ -9,7 +10,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 from daemon_process import NATIVE, DaemonProcess, send_json
-from programs import scaled
+from scale import scaled
 from scripted_controller import ScriptedController
 from terminal_client import Heard, hear_all, hear_until
 from websockets.asyncio.client import ClientConnection
@@ -29,7 +30,7 @@ ECHO_MAX_S = 1.0
 
 
 class FloodedClient:
-    """Reads a flood and hashes it; keeps none of it."""
+    """Reads a flood and hashes it; keeps none of it, and of control messages the types."""
 
     def __init__(self, websocket: ClientConnection) -> None:
         self._websocket = websocket
@@ -41,7 +42,7 @@ class FloodedClient:
         """Take one message."""
         message = await self._websocket.recv()
         if isinstance(message, str):
-            self.control.append(message)
+            self.control.append(json.loads(message)["type"])
         else:
             self.digest.update(message)
             self.size += len(message)
@@ -121,6 +122,7 @@ async def test_a_flood_waits_for_its_client_and_nobody_else_does(
     assert stalled_bytes - before_bytes < GROWTH_MAX_BYTES
     assert after_bytes - before_bytes < GROWTH_MAX_BYTES
     assert (flooded.size, flooded.digest.hexdigest()) == expected
+    assert flooded.control == ([] if dialect is None else ["hello", "exit"])
     assert close_code == 1000
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pytest
 from daemon_process import DaemonProcess, send_json
 from observing import until
-from programs import scaled
+from scale import scaled
 from scripted_controller import ScriptedController
 from terminal_client import Heard, hear_all, hear_until, reset_connection
 from websockets.asyncio.client import ClientConnection

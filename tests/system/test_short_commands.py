@@ -1,14 +1,15 @@
 """Thousands of commands that end at once: no byte is missing, none is doubled, every exit is told as it was."""
 
 import asyncio
+import itertools
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from daemon_process import DaemonProcess
-from programs import scaled
+from scale import scaled
 from scripted_controller import ScriptedController
 from terminal_client import Heard, hear_all
 
@@ -38,6 +39,7 @@ class Part:
 
     @property
     def data(self) -> bytes:
+        """The bytes."""
         return self.content[: self.count]
 
 
@@ -51,9 +53,11 @@ class ShortCommand:
 
     @property
     def ending(self) -> tuple[int | None, str | None]:
+        """Exit code and signal's name, as the exit message has them."""
         return (None, self.end.removeprefix("SIG")) if self.end.startswith("SIG") else (int(self.end), None)
 
     def arguments(self) -> list[str]:
+        """Return the arguments for /bin/sh."""
         parts = [str(value) for part in (self.stdout, self.stderr) for value in (part.count, part.path)]
         return ["-c", SCRIPT, "sh", *parts, self.end]
 
@@ -61,28 +65,24 @@ class ShortCommand:
 @pytest.fixture
 def commands(tmp_path: Path) -> Iterator[ShortCommand]:
     """An endless supply of short commands, always the same ones."""
-    random_source = random.Random(SEED)
+    choose = random.Random(SEED)
     sources = []
     for number in range(SOURCES):
-        content = random_source.randbytes(OUTPUT_MAX_BYTES)
-        (tmp_path / f"source{number}").write_bytes(content)
-        sources.append((tmp_path / f"source{number}", content))
+        path, content = tmp_path / f"source{number}", choose.randbytes(OUTPUT_MAX_BYTES)
+        path.write_bytes(content)
+        sources.append((path, content))
+    return (choose_command(choose, sources) for _ in itertools.count())
+
+
+def choose_command(choose: random.Random, sources: Sequence[tuple[Path, bytes]]) -> ShortCommand:
+    """Return a command of any kind; nothing and little are as frequent as much, because each has faults of its own."""
 
     def part(limit: int) -> Part:
-        # As many nothings and small ones as large ones: each has faults of its own.
-        count = random_source.choice((0, random_source.randrange(100), random_source.randrange(limit + 1)))
-        return Part(count, *random_source.choice(sources))
+        return Part(choose.choice((0, choose.randrange(100), choose.randrange(limit + 1))), *choose.choice(sources))
 
-    def supply() -> Iterator[ShortCommand]:
-        while True:
-            end = (
-                str(random_source.randrange(256))
-                if random_source.random() < 0.8
-                else f"SIG{random_source.choice(FATAL)}"
-            )
-            yield ShortCommand(part(OUTPUT_MAX_BYTES), part(OUTPUT_MAX_BYTES // 4), end)
-
-    return supply()
+    code, name = str(choose.randrange(256)), f"SIG{choose.choice(FATAL)}"
+    end = code if choose.random() < 0.8 else name
+    return ShortCommand(part(OUTPUT_MAX_BYTES), part(OUTPUT_MAX_BYTES // 4), end)
 
 
 async def run_command(daemon: DaemonProcess, controller: ScriptedController, command: ShortCommand, tty: bool) -> Heard:
@@ -98,10 +98,9 @@ def check(command: ShortCommand, heard: Heard, tty: bool) -> None:
     if tty:
         expected = {1: (expected[1] + expected[2]).replace(b"\n", b"\r\n"), 2: b""}
     for stream, data in expected.items():
-        if heard.streams[stream] != data:
-            pytest.fail(
-                f"stream {stream}: {len(heard.streams[stream])} bytes, not the {len(data)} of {command.arguments()[3:]}"
-            )
+        found = heard.streams[stream]
+        if found != data:
+            pytest.fail(f"stream {stream}: {len(found)} bytes, not the {len(data)} of {command.arguments()[3:]}")
     assert (heard.errors, heard.close_code) == ([], 1000)
     assert heard.ending == command.ending
     assert heard.exit["bytes"] == heard.size

@@ -12,7 +12,7 @@ import pytest
 from daemon_process import NATIVE, DaemonProcess, StartDaemon
 from observing import until
 from process_marks import LEAST_MARKED, find_marked, hostile_arguments, marking
-from programs import scaled
+from scale import scaled
 from scripted_controller import ScriptedController
 from terminal_client import hear_all, hear_until, messages
 from websockets.exceptions import InvalidHandshake, InvalidStatus
@@ -22,7 +22,9 @@ ROUNDS_AT_ONCE = 5
 SEED = 40
 SESSIONS = 3
 # HUP, one second, TERM, one second, KILL; and the machine may be busy.
-ENDS_WITHIN_S = 15
+ENDS_WITHIN_S = 30
+# What the daemon logs when the ladder of signals was not enough.
+LAST_RESORT = "sessions did not end and are killed"
 LATEST_SIGNAL_S = 0.5
 DRAIN_S = 0.3
 FORCED = 1
@@ -76,6 +78,7 @@ async def end_at_a_random_moment(daemon: DaemonProcess, controller: ScriptedCont
             await none_is_left(mark)
 
     assert status == 0, daemon.log
+    assert LAST_RESORT not in daemon.log
     assert {visit.result() for visit in visits} <= {None, 1012}
     assert_port_is_free(daemon.port)
 

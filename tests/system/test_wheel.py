@@ -7,7 +7,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from daemon_process import REPOSITORY, WAIT_S, DaemonProcess, daemon_environ, get, launch
+from daemon_process import REPOSITORY, DaemonProcess, daemon_environ, get, launch
 from programs import run_program
 from websockets.asyncio.client import connect
 
@@ -90,8 +90,7 @@ async def test_what_is_installed_from_the_wheel_runs_a_command_and_serves_the_pa
         await check_page(page)
         output = await run_command(daemon, token)
     finally:
-        daemon.process.kill()
-        daemon.process.wait(WAIT_S)
+        await daemon.end()
 
     assert output == b"hello\r\n"
 

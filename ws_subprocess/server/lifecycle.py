@@ -32,8 +32,8 @@ from ws_subprocess.server.tls import build_context
 
 log = logging.getLogger(__name__)
 
-EXIT_ORDERLY = 0
-EXIT_FORCED = 1
+# A second signal asks for haste, and gets it: that is no failure either.
+EXIT_STATUS = 0
 
 # For the whole ladder of signals over all sessions' trees.
 _END_TIMEOUT_S = 15.0
@@ -100,7 +100,7 @@ async def serve(
         await server.serve()
     finally:
         server.close_listeners()
-    return EXIT_FORCED if server.force_exit else EXIT_ORDERLY
+    return EXIT_STATUS
 
 
 class DrainingServer(Server):
