@@ -17,7 +17,7 @@ LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
 
 
 def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
-    """Run every test of a child on the loop that a daemon has where uvloop is installed, and on the one it has elsewhere."""
+    """Run every test of a child on both loops that a daemon may have: uvloop, and asyncio where that is missing."""
     return LOOPS
 
 
