@@ -193,6 +193,45 @@ async def test_a_client_that_leaves_in_the_moment_of_the_answer_leaves_nothing_b
     assert not list_children()
 
 
+async def test_a_connection_that_is_cancelled_twice_waits_for_no_ladder() -> None:
+    """A server that ends in good order cancels once; one that has no more time cancels again."""
+    script = '{"command": "/bin/sh", "args": ["-c", "trap \'\' HUP TERM; echo ready; while :; do sleep 1000; done"]}'
+    async with scripted(respond(script)) as controller:
+        app = create_app(Settings(controller_url=controller.url), owns_process=False)
+        told: list[Any] = []
+        received = asyncio.Queue[dict[str, Any]]()
+        received.put_nowait({"type": "websocket.connect"})
+
+        async def send(message: Any) -> None:
+            told.append(message)
+
+        serving = asyncio.ensure_future(app(build_scope(), received.get, send))
+        await until(lambda: len(told) > 1, "the first output")
+        serving.cancel()
+        await asyncio.sleep(0.05)
+        assert not serving.done(), "the ladder takes its time"
+        serving.cancel()
+        await asyncio.wait([serving], timeout=1)
+        assert serving.done()
+        await close(app)
+
+    assert len(app.registry) == 0
+    assert not list_children()
+
+
+async def test_a_client_that_is_gone_when_it_is_refused_hurts_nobody() -> None:
+    app = create_app(Settings(controller_url="http://127.0.0.1:1/"), owns_process=False)
+    received = asyncio.Queue[dict[str, Any]]()
+
+    async def send(message: Any) -> None:
+        raise OSError("gone")
+
+    await app(build_scope(), received.get, send)
+    await close(app)
+
+    assert len(app.registry) == 0
+
+
 def build_scope() -> dict[str, Any]:
     return {
         "type": "websocket",

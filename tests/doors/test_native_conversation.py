@@ -170,22 +170,18 @@ async def test_the_window_moves_with_the_acknowledgements(daemon: Daemon) -> Non
 
 
 async def test_a_small_window_holds_a_client_to_it(start: Start) -> None:
-    daemon = await start(window_bytes=16 * 1024, ring_bytes=64 * 1024)
+    window = 16 * 1024
+    daemon = await start(window_bytes=window, ring_bytes=128 * 1024)
     async with daemon.open(daemon.grant("cat /dev/zero"), NATIVE) as client:
         client.acknowledges = False
-        while len(client.output) < 16 * 1024:
-            await client.take()
-        await client.say(type="ping")
-        await client.hears_of("pong")
-        assert len(client.output) == 16 * 1024
-
-        await client.say(type="ack", offset=100)
-        while len(client.output) < 16 * 1024 + 100:
-            await client.take()
-        await client.say(type="ping")
-        await client.hears_of("pong")
-
-    assert len(client.output) == 16 * 1024 + 100
+        for step in range(1, 4):
+            while len(client.output) < step * window:
+                await client.take()
+            client.messages.clear()
+            await client.say(type="ping")
+            await client.hears_of("pong")
+            assert len(client.output) == step * window
+            await client.say(type="ack", offset=step * window)
 
 
 async def test_of_a_viewer_nothing_is_used_and_it_is_told(daemon: Daemon) -> None:

@@ -77,9 +77,9 @@ async def test_every_start_end_refusal_error_and_byte_is_counted(daemon: Daemon)
 async def test_nothing_a_client_says_becomes_a_label(daemon: Daemon) -> None:
     await daemon.knock("/ws?token=c4nary")
     await daemon.knock("/c4nary")
-    async with daemon.open(daemon.grant("true"), NATIVE) as client:
+    async with daemon.open(daemon.grant("read x"), NATIVE) as client:
         await client.send('{"type":"c4nary"}')
-        await client.ends()
+        await client.hears_of("error")
 
     assert b"c4nary" not in (await daemon.get("/metrics")).body
 

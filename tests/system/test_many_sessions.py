@@ -105,8 +105,6 @@ async def forget_connections(daemon: DaemonProcess, controller: ScriptedControll
 
 async def test_a_thousand_sessions_leave_nothing_behind(daemon: DaemonProcess, controller: ScriptedController) -> None:
     choose = random.Random(SEED)
-    await run_batch(daemon, controller, AT_ONCE, choose)
-    await forget_connections(daemon, controller)
     descriptors, threads = daemon.descriptors(), daemon.count_threads()
 
     for begun in range(0, SESSIONS, AT_ONCE):

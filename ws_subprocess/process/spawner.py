@@ -10,6 +10,8 @@ import logging
 import os
 import resource
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from ws_subprocess.errors import CapacityError, SpawnError
 from ws_subprocess.model import Grant, SessionId, Size
@@ -59,7 +61,8 @@ class Spawner:
         wiring: Wiring | None = None
         try:
             wiring = wire_terminal(size) if grant.tty else wire_pipes()
-            pid = spawn(grant.command, [grant.command, *grant.args], environment, wiring.actions, grant.cwd)
+            with _soft_nofile(self._child_nofile):
+                pid = spawn(grant.command, [grant.command, *grant.args], environment, wiring.actions, grant.cwd)
             pidfd = _watch(pid)
         except OSError as exc:
             if wiring is not None:
@@ -98,8 +101,6 @@ class Spawner:
         tree.reap(orphans)
 
     def _enroll(self, pid: int, pidfd: int, session: SessionId, wiring: Wiring) -> LocalChild:
-        if self._child_nofile is not None:
-            _lower_nofile(pid, self._child_nofile)
         child = LocalChild(
             asyncio.get_running_loop(),
             self,
@@ -124,13 +125,21 @@ def _watch(pid: int) -> int:
         raise
 
 
-def _lower_nofile(pid: int, soft: int) -> None:
+@contextmanager
+def _soft_nofile(soft: int | None) -> Iterator[None]:
+    """Give children started in the block this soft limit of open files, which is ours meanwhile; None leaves it alone.
+
+    A limit set afterwards from outside (prlimit(2)) would come too late for a quick child. What is open stays open.
+    """
+    if soft is None:
+        yield
+        return
+    ours, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, ours), hard))
     try:
-        _, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
-        resource.prlimit(pid, resource.RLIMIT_NOFILE, (min(soft, hard), hard))
-    except (ProcessLookupError, PermissionError) as exc:
-        # It has ended already, or it is setuid: both live well with the higher limit.
-        log.debug("cannot set a child's file limit", extra={"pid": pid, "reason": str(exc)})
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (ours, hard))
 
 
 def _explain(exc: OSError, grant: Grant) -> SpawnError | CapacityError:
