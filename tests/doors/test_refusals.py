@@ -85,6 +85,7 @@ BAD_REQUESTS: list[tuple[str, str, list[tuple[str, str]]]] = [
 ]
 
 
+@pytest.mark.parametrize("server", ["ours"], indirect=True)
 @pytest.mark.parametrize(("code", "path", "headers"), BAD_REQUESTS, ids=lambda value: ascii(value)[:60])
 async def test_a_request_that_cannot_be_used_is_refused_and_nobody_is_asked(
     daemon: Daemon, code: str, path: str, headers: list[tuple[str, str]]
@@ -95,6 +96,14 @@ async def test_a_request_that_cannot_be_used_is_refused_and_nobody_is_asked(
 
     assert daemon.list_asked() == []
     assert not list_children()
+
+
+@pytest.mark.parametrize("server", ["uvicorn"], indirect=True)
+async def test_on_any_other_server_they_are_refused_alike(daemon: Daemon) -> None:
+    for code, path, headers in BAD_REQUESTS:
+        await expect(daemon, code, path, *headers)
+
+    assert daemon.list_asked() == []
 
 
 # Plain uvicorn itself gives up on header lines of 8 KiB and more.
@@ -258,6 +267,7 @@ ANSWERS: list[tuple[str, Any]] = [
 ]
 
 
+@pytest.mark.parametrize("server", ["ours"], indirect=True)
 @pytest.mark.parametrize(("code", "answer"), ANSWERS, ids=lambda value: ascii(value)[:50])
 async def test_what_the_controller_says_becomes_a_status_and_the_client_learns_no_more(
     daemon: Daemon, caplog: pytest.LogCaptureFixture, code: str, answer: Any
@@ -274,6 +284,15 @@ async def test_what_the_controller_says_becomes_a_status_and_the_client_learns_n
     assert [record.__dict__["code"] for record in lines] == [code] * 2
     assert all(record.__dict__["reason"] for record in lines)
     assert {record.levelno for record in lines} == {logging.INFO if code == "denied" else logging.WARNING}
+
+
+@pytest.mark.parametrize("server", ["uvicorn"], indirect=True)
+async def test_on_any_other_server_its_answers_become_the_same_statuses(daemon: Daemon) -> None:
+    for code, answer in ANSWERS:
+        daemon.grants.clear()
+        if answer is not None:
+            daemon.grants["t0ken"] = answer
+        await expect(daemon, code, "/ws?token=t0ken")
 
 
 async def test_a_controller_that_nobody_reaches_is_503_with_a_time_to_come_back(start: Start) -> None:

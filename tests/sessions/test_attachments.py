@@ -2,7 +2,7 @@
 
 import pytest
 from fake_child import FakeChild, attach, build_session
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from virtual_time import virtual_time
 
@@ -103,6 +103,27 @@ async def test_a_child_stopped_for_a_slow_cursor_goes_on_when_half_the_window_is
 
     assert paused_above_half
     assert not child.is_paused
+
+
+@given(st.integers(1, 1000), st.lists(st.integers(1, 900), min_size=1, max_size=20))
+@example(1000, [900])
+@virtual_time
+async def test_a_client_that_acknowledges_once_per_window_or_more_often_gets_everything(
+    step: int, bursts: list[int]
+) -> None:
+    child = FakeChild()
+    session = build_session(child, LIMITS)
+    cursor = attach(session, has_acks=True)
+    session.start()
+
+    for size in bursts * 5:
+        assert not child.is_paused
+        child.say(b"x" * size)
+        while isinstance(cursor.read(10_000), Output):
+            if cursor.offset - cursor.acknowledged >= step:
+                cursor.acknowledge(cursor.offset)
+
+    assert cursor.offset == session.ring.end
 
 
 @virtual_time

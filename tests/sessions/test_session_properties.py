@@ -13,7 +13,20 @@ from ws_subprocess.sessions.replay import Gap, Output
 from ws_subprocess.sessions.session import Session
 
 LIMITS = SessionLimits(ring_bytes=200, window_bytes=100)
-STEPS = ("say", "exit", "end output", "hang up", "wait", "read", "acknowledge", "type", "join", "leave", "no room", "room")
+STEPS = (
+    "say",
+    "exit",
+    "end output",
+    "hang up",
+    "wait",
+    "read",
+    "acknowledge",
+    "type",
+    "join",
+    "leave",
+    "no room",
+    "room",
+)
 SIGNALS = st.sets(st.sampled_from([1, 15]))
 grants = st.builds(
     Grant,

@@ -81,6 +81,15 @@ async def hear_until(websocket: ClientConnection, wanted: bytes, heard: Heard | 
     return heard
 
 
+async def hear_bytes(websocket: ClientConnection, size: int, heard: Heard | None = None) -> Heard:
+    """Note what comes until there are `size` bytes of output; nothing is acknowledged."""
+    heard = heard or Heard()
+    async with asyncio.timeout(WAIT_S):
+        while heard.size < size:
+            heard.take(await websocket.recv())
+    return heard
+
+
 async def hear_all(websocket: ClientConnection, heard: Heard | None = None) -> Heard:
     """Note what comes until the websocket is closed; acknowledges as often as PROTOCOL.md advises."""
     heard = heard or Heard()

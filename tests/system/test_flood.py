@@ -9,10 +9,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
-from daemon_process import NATIVE, DaemonProcess, send_json
+from daemon_process import NATIVE, WAIT_S, DaemonProcess, send_json
 from scale import scaled
 from scripted_controller import ScriptedController
-from terminal_client import Heard, hear_all, hear_until
+from terminal_client import hear_all, hear_bytes, hear_until
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
@@ -22,6 +22,7 @@ LAST_NUMBER = scaled(12_500_000)
 # Raw, so that the terminal changes nothing and the flood is as fast as it can be.
 FLOOD = ("/bin/sh", "-c", 'stty raw; exec seq 1 "$1"', "sh", str(LAST_NUMBER))
 WINDOW_BYTES = 512 * 1024
+ACKNOWLEDGED_BYTES = 500_000
 GROWTH_MAX_BYTES = 8 * MIB
 ROUND_TRIPS = 200
 SILENCE_S = 0.5
@@ -50,13 +51,14 @@ class FloodedClient:
 
     async def read_to_end(self, acknowledges: bool) -> int:
         """Take all; return the close code."""
-        try:
-            while True:
-                await self.read_one()
-                if acknowledges:
-                    await send_json(self._websocket, type="ack", offset=self.size)
-        except ConnectionClosed as exc:
-            return exc.rcvd.code if exc.rcvd else 1006
+        async with asyncio.timeout(WAIT_S):
+            try:
+                while True:
+                    await self.read_one()
+                    if acknowledges:
+                        await send_json(self._websocket, type="ack", offset=self.size)
+            except ConnectionClosed as exc:
+                return exc.rcvd.code if exc.rcvd else 1006
 
 
 @pytest.fixture(scope="module")
@@ -82,8 +84,9 @@ async def echoing(daemon: DaemonProcess, controller: ScriptedController) -> Asyn
 async def measure_echo(websocket: ClientConnection) -> float:
     """Return how long a byte was on its way, seconds."""
     begun = time.perf_counter()
-    await websocket.send(b"x")
-    assert await websocket.recv() == b"x"
+    async with asyncio.timeout(WAIT_S):
+        await websocket.send(b"x")
+        assert await websocket.recv() == b"x"
     return time.perf_counter() - begun
 
 
@@ -147,18 +150,15 @@ async def test_the_server_stops_a_window_after_the_last_acknowledgement(
     daemon: DaemonProcess, controller: ScriptedController
 ) -> None:
     async with daemon.open(controller.allow(*FLOOD)) as websocket:
-        heard = Heard()
-        while heard.size < WINDOW_BYTES:
-            heard.take(await websocket.recv())
+        heard = await hear_bytes(websocket, WINDOW_BYTES)
         await assert_silent(websocket)
         assert heard.size == WINDOW_BYTES
 
-        await send_json(websocket, type="ack", offset=WINDOW_BYTES // 2)
-        while heard.size < WINDOW_BYTES + WINDOW_BYTES // 2:
-            heard.take(await websocket.recv())
+        await send_json(websocket, type="ack", offset=ACKNOWLEDGED_BYTES)
+        await hear_bytes(websocket, WINDOW_BYTES + ACKNOWLEDGED_BYTES, heard)
 
         await assert_silent(websocket)
-        assert heard.size == WINDOW_BYTES + WINDOW_BYTES // 2
+        assert heard.size == WINDOW_BYTES + ACKNOWLEDGED_BYTES
 
 
 async def test_a_command_that_ends_behind_the_window_is_told_to_have_ended_once_all_is_acknowledged(
@@ -167,9 +167,7 @@ async def test_a_command_that_ends_behind_the_window_is_told_to_have_ended_once_
     size = WINDOW_BYTES + 200_000
     token = controller.allow("/bin/sh", "-c", f"head -c {size} /dev/zero; exit 5", tty=False)
     async with daemon.open(token) as websocket:
-        heard = Heard()
-        while heard.size < WINDOW_BYTES:
-            heard.take(await websocket.recv())
+        heard = await hear_bytes(websocket, WINDOW_BYTES)
 
         await send_json(websocket, type="ack", offset=heard.size)
         await hear_all(websocket, heard)

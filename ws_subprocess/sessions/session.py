@@ -168,8 +168,8 @@ class Session:
             self._finish()
 
     def relax(self) -> None:
-        """Let the child go on when the slowest cursor has caught up half the window."""
-        if self._paused and self._lag() <= self.limits.window_bytes // 2 and not self._is_crowded():
+        """Let the child go on when the slowest cursor has caught up half the window, or all there is."""
+        if self._paused and self._has_room() and not self._is_crowded():
             self._paused = False
             if self._linger is not None:
                 self._linger.heard = self._loop.time()
@@ -223,6 +223,11 @@ class Session:
 
     def _lag(self) -> int:
         return self.ring.end - min((attachment.retained_from for attachment in self.attachments), default=self.ring.end)
+
+    def _has_room(self) -> bool:
+        lag, window = self._lag(), self.limits.window_bytes
+        # A client may wait for its whole window before it acknowledges: it must be able to get so much.
+        return lag <= window // 2 or (lag < window and all(a.offset == self.ring.end for a in self.attachments))
 
     def _is_crowded(self) -> bool:
         return any(self.ring.is_crowded(attachment.offset) for attachment in self.attachments)
