@@ -12,8 +12,8 @@ from collections.abc import Callable
 BURST_BYTES = 64 * 1024
 # A terminal hands out at most 4,095 bytes a read, so a short one means that it is empty, and saves asking once more.
 _SHORT_READ_BYTES = 1024
-# In a flood the kernel refills the terminal's 4 KiB while we read them. Asking twice more costs a microsecond; a wake-up
-# that this saves costs ten: about a third more throughput.
+# In a flood the kernel refills the terminal's 4 KiB while we read them. Asking twice more costs a
+# microsecond, a wake-up ten: about a third more throughput.
 _FLOOD_BYTES = 4096
 _REFILL_RETRIES = 2
 
