@@ -281,8 +281,14 @@ async def careless_socket(
     path = tmp_path / "daemon.sock"
     program = ("/bin/bash", "-c", """trap '' CHLD PIPE HUP INT; exec "$@" <&- >&- 2>&-""", "bash", *PROGRAM)
     launch_daemon("--listen", f"unix:{path}", "--controller-url", controller.url, program=program)
-    await until(path.exists, "the socket")
+    await until(lambda: can_connect(path), "somebody who listens")
     return path
+
+
+def can_connect(path: Path) -> bool:
+    """Tell whether somebody listens on a unix socket."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(str(path)) == 0
 
 
 async def test_a_careless_parent_costs_neither_output_nor_status(
