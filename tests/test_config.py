@@ -63,7 +63,7 @@ SAMPLES = {
     "compression": Sample("true", "off", True, (True, False, True)),
     "max_message_bytes": Sample("1024", "512KiB", "1MiB", (1024, 524_288, 1_048_576)),
     "ring_bytes": Sample("1048577", "64MiB", "2048KiB", (1_048_577, 67_108_864, 2_097_152)),
-    "window_bytes": Sample('"16KiB"', "17KiB", "524288", (16_384, 17_408, 524_288)),
+    "window_bytes": Sample('"128KiB"', "129KiB", "524288", (131_072, 132_096, 524_288)),
     "input_bytes": Sample("16384", "64MiB", "1048575", (16_384, 67_108_864, 1_048_575)),
     "metrics": Sample('"all"', "OFF", "loopback", ("all", "off", "loopback")),
     "log_format": Sample('"json"', "console", "auto", ("json", "console", "auto")),

@@ -94,13 +94,13 @@ def test_a_value_cannot_break_the_line_of_its_error() -> None:
 
 
 def test_a_window_above_half_the_ring_is_refused_and_names_both() -> None:
-    (problem,) = problems_of({"ring_bytes": "128KiB", "window_bytes": "65KiB"})
+    (problem,) = problems_of({"ring_bytes": "256KiB", "window_bytes": "129KiB"})
 
-    assert "window_bytes = 65KiB: more than half of ring_bytes = 128KiB" in problem
+    assert "window_bytes = 129KiB: more than half of ring_bytes = 256KiB" in problem
 
 
 def test_a_window_of_half_the_ring_is_fine() -> None:
-    assert load({"ring_bytes": "128KiB", "window_bytes": "64KiB"}, environ={}).settings.window_bytes == 65536
+    assert load({"ring_bytes": "256KiB", "window_bytes": "128KiB"}, environ={}).settings.window_bytes == 131_072
 
 
 def test_a_wrong_ring_is_not_also_reported_as_too_small_for_the_window() -> None:

@@ -170,8 +170,8 @@ async def test_the_window_moves_with_the_acknowledgements(daemon: Daemon) -> Non
 
 
 async def test_a_small_window_holds_a_client_to_it(start: Start) -> None:
-    window = 16 * 1024
-    daemon = await start(window_bytes=window, ring_bytes=128 * 1024)
+    window = 128 * 1024
+    daemon = await start(window_bytes=window, ring_bytes=256 * 1024)
     async with daemon.open(daemon.grant("cat /dev/zero"), NATIVE) as client:
         client.acknowledges = False
         for step in range(1, 4):

@@ -24,7 +24,7 @@ BAD_REQUESTS: list[tuple[str, str, list[tuple[str, str]]]] = [
     ("token_malformed", "/ws", [protocols(NATIVE, "bearer.")]),
     ("token_malformed", "/ws", [protocols(NATIVE, "bearer.a")]),
     ("token_malformed", "/ws", [protocols(NATIVE, "bearer.a+b~")]),
-    ("token_malformed", "/ws", [("Authorization", "Basic dTpw")]),
+    ("token_missing", "/ws", [("Authorization", "Basic dTpw")]),
     ("token_malformed", "/ws", [("Authorization", "Bearer a\tb")]),
     ("token_malformed", "/ws", [protocols(NATIVE, bearer(b"\xff"))]),
     ("token_malformed", "/ws", [("Authorization", "Bearer")]),

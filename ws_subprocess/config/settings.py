@@ -84,10 +84,11 @@ class Settings:
     handshake_timeout_s: float = _setting(10.0, Duration(0.1, 60), "how long a client may take to send its request")
     compression: bool = _setting(False, Switch(), "permessage-deflate: for slow links, costs memory per connection")
     max_message_bytes: int = _setting(MIB, Bytes(KIB, 16 * MIB), "largest websocket message a client may send")
-    ring_bytes: int = _setting(MIB, Bytes(64 * KIB, 64 * MIB), "latest output kept per session")
+    ring_bytes: int = _setting(MIB, Bytes(256 * KIB, 64 * MIB), "latest output kept per session")
     window_bytes: int = _setting(
         512 * KIB,
-        Bytes(16 * KIB, 32 * MIB),
+        # Clients acknowledge every 128 KiB (PROTOCOL.md): a smaller window would make them wait for ever.
+        Bytes(128 * KIB, 32 * MIB),
         "output sent ahead of the client's acknowledgement; at most half of ring_bytes",
     )
     input_bytes: int = _setting(MIB, Bytes(16 * KIB, 64 * MIB), "input per session that its command has not read yet")

@@ -17,6 +17,7 @@ from ws_subprocess.model import DEFAULT_SIZE, SIZE_MAX, Credentials, LaunchReque
 
 TOKEN_MAX_BYTES = 8192
 _BEARER_PROTOCOL = "bearer."
+_BEARER_SCHEME = re.compile(r"Bearer(\s|$)", re.IGNORECASE | re.ASCII)
 _BEARER_HEADER = re.compile(r"Bearer +(\S+) *", re.IGNORECASE | re.ASCII)
 _BASE64URL = re.compile(r"[A-Za-z0-9_-]+")
 _HTTP_SCHEMES = {"ws": "http", "wss": "https"}
@@ -64,7 +65,8 @@ def read_credentials(scope: Scope, headers: Headers, offered: list[str]) -> Cred
     """
     tokens = [value for name, value in _parse_query(scope) if name == "token" and value]
     tokens += [_decode_bearer(protocol) for protocol in offered if protocol.startswith(_BEARER_PROTOCOL)]
-    tokens += [_parse_authorization(value) for value in headers.getlist("authorization")]
+    # Other schemes are for others: a browser sends the Basic credentials of a site in front of us to us, too.
+    tokens += [_parse_bearer(value) for value in headers.getlist("authorization") if _BEARER_SCHEME.match(value)]
     if not tokens:
         raise RequestError("token_missing")
     if len(tokens) > 1:
@@ -108,7 +110,7 @@ def _decode_bearer(protocol: str) -> str:
         raise RequestError("token_malformed", "subprotocol bearer.: not base64url of UTF-8, without padding") from exc
 
 
-def _parse_authorization(value: str) -> str:
+def _parse_bearer(value: str) -> str:
     match = _BEARER_HEADER.fullmatch(value)
     if match is None:
         raise RequestError("token_malformed", "Authorization: not 'Bearer TOKEN'")
