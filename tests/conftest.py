@@ -19,11 +19,14 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+THREAD_END_S = 5.0
+
+
 @pytest.fixture(autouse=True)
 def nothing_is_left_behind() -> Iterator[None]:
     """Fail a test that leaves a child, a descriptor, a pseudoterminal or a thread."""
     gc.collect()
-    descriptors, children, threads = list_descriptors(), list_children(), threading.active_count()
+    descriptors, children, threads = list_descriptors(), list_children(), set(threading.enumerate())
 
     yield
 
@@ -31,4 +34,7 @@ def nothing_is_left_behind() -> Iterator[None]:
     left = {fd: path for fd, path in list_descriptors().items() if fd not in descriptors and "eventpoll" not in path}
     assert not left, f"descriptors left open: {left}"
     assert not list_children() - children, "children left"
-    assert threading.active_count() <= threads, f"threads left: {threading.enumerate()}"
+    started = set(threading.enumerate()) - threads
+    for thread in started:
+        thread.join(THREAD_END_S)  # A loop's worker that was told to end may take a moment.
+    assert not [thread for thread in started if thread.is_alive()], "threads left"
