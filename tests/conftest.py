@@ -8,6 +8,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 from observing import list_children, list_descriptors
 
+THREAD_END_S = 5.0
+
 # A busy machine is slow, not wrong.
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any machine")
@@ -19,9 +21,6 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
-THREAD_END_S = 5.0
-
-
 @pytest.fixture(autouse=True)
 def nothing_is_left_behind() -> Iterator[None]:
     """Fail a test that leaves a child, a descriptor, a pseudoterminal or a thread."""
@@ -30,11 +29,11 @@ def nothing_is_left_behind() -> Iterator[None]:
 
     yield
 
-    gc.collect()
-    left = {fd: path for fd, path in list_descriptors().items() if fd not in descriptors and "eventpoll" not in path}
-    assert not left, f"descriptors left open: {left}"
-    assert not list_children() - children, "children left"
     started = set(threading.enumerate()) - threads
     for thread in started:
         thread.join(THREAD_END_S)  # A loop's worker that was told to end may take a moment.
     assert not [thread for thread in started if thread.is_alive()], "threads left"
+    gc.collect()
+    left = {fd: path for fd, path in list_descriptors().items() if fd not in descriptors and "eventpoll" not in path}
+    assert not left, f"descriptors left open: {left}"
+    assert not list_children() - children, "children left"
