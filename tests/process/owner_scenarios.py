@@ -5,16 +5,20 @@
 
 import asyncio
 import json
+import os
 import sys
+import time
 from pathlib import Path
 
 from children import SH, Nursery, Running
 from observing import is_alive, list_children, list_descriptors, until
 
+from ws_subprocess.process import tree
 from ws_subprocess.process.spawner import Spawner
 
 HOSTILE = str(Path(__file__).parent / "hostile_tree.sh")
 MEMBERS = 6
+TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
 def start_hostile(nursery: Nursery, folder: Path) -> Running:
@@ -76,11 +80,18 @@ async def end_the_older_of_two(nursery: Nursery, folder: Path) -> dict[str, obje
     """What hides of an ended session is older than every session that lives: that is how it is known."""
     running = start_hostile(nursery, folder / "own")
     pids = await until_complete(folder / "own")
+    youngest = max(row.start_time for row in map(tree.read_row, pids) if row is not None)
+    await until(lambda: time.clock_gettime(time.CLOCK_BOOTTIME) * TICKS_PER_S > youngest + 1, "a later tick")
     other = start_hostile(nursery, folder / "other")
     others = await until_complete(folder / "other")
     await kill_all(running)
-    nursery.spawner.sweep()
-    await until(lambda: not any(map(is_alive, pids)), "the end of the older tree")
+
+    def are_gone() -> bool:
+        # As the daemon does now and then: one that was no orphan yet is one the next time.
+        nursery.spawner.sweep()
+        return not any(map(is_alive, pids))
+
+    await until(are_gone, "the end of the older tree")
     seen = {"lost": [pid for pid in others if not is_alive(pid)]}
     await kill_all(other)
     return seen
