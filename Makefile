@@ -55,7 +55,7 @@ fmt: $(VENV)/.dev
 	@$(BIN)/ruff check --fix-only --quiet . && $(BIN)/ruff format .
 
 bench: $(VENV)/.dev $(PAGE)
-	@echo "== benchmarks: about ten minutes on two cores"
+	@echo "== benchmarks: about five minutes on two cores; leave the machine alone meanwhile"
 	@$(BIN)/python -m benchmarks
 
 wheel: $(VENV)/.dev $(PAGE)
