@@ -71,13 +71,22 @@ class Heard:
                 assert kind == "pong", kind
 
 
+async def acknowledge(websocket: ClientConnection, offset: int) -> None:
+    """Say that all output before `offset` was dealt with.
+
+    The daemon may have closed already; what it said before is still to be received.
+    """
+    with suppress(ConnectionClosed):
+        await send_json(websocket, type="ack", offset=offset)
+
+
 async def hear_until(websocket: ClientConnection, wanted: bytes, heard: Heard | None = None) -> Heard:
     """Note what comes until stdout has `wanted`; all is acknowledged."""
     heard = heard or Heard()
     async with asyncio.timeout(WAIT_S):
         while wanted not in heard.streams[1]:
             heard.take(await websocket.recv())
-            await send_json(websocket, type="ack", offset=heard.size)
+            await acknowledge(websocket, heard.size)
     return heard
 
 
@@ -99,9 +108,7 @@ async def hear_all(websocket: ClientConnection, heard: Heard | None = None) -> H
             heard.take(message)
             if heard.size - acknowledged >= ACK_BYTES:
                 acknowledged = heard.size
-                # The daemon may have closed already; what it said before is still to be received.
-                with suppress(ConnectionClosed):
-                    await send_json(websocket, type="ack", offset=acknowledged)
+                await acknowledge(websocket, acknowledged)
     assert websocket.close_code is not None
     heard.close_code = websocket.close_code
     return heard

@@ -12,7 +12,7 @@ import pytest
 from daemon_process import NATIVE, WAIT_S, DaemonProcess, send_json
 from scale import scaled
 from scripted_controller import ScriptedController
-from terminal_client import hear_all, hear_bytes, hear_until
+from terminal_client import acknowledge, hear_all, hear_bytes, hear_until
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
@@ -56,7 +56,7 @@ class FloodedClient:
                 while True:
                     await self.read_one()
                     if acknowledges:
-                        await send_json(self._websocket, type="ack", offset=self.size)
+                        await acknowledge(self._websocket, self.size)
             except ConnectionClosed as exc:
                 return exc.rcvd.code if exc.rcvd else 1006
 
