@@ -61,7 +61,10 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class ExitStatus:
-    """How a child ended: `code` 0..255, or None and the `signal` number that killed it; never folded into one."""
+    """How a child ended: `code` 0..255, or None and the `signal` number that killed it; never folded into one.
+
+    Both None: unknown, because somebody else in this process reaped it.
+    """
 
     code: int | None
     signal: int | None

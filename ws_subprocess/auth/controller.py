@@ -58,7 +58,8 @@ class Controller:
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as exc:
             raise GateError("controller_unreachable", str(exc), _RETRY_AFTER_S) from exc
         except httpx.HTTPError as exc:
-            raise GateError("controller_bad_answer", f"{type(exc).__name__}: {exc}") from exc
+            # Its text quotes the line that cannot be read, which may repeat our question, token and all.
+            raise GateError("controller_bad_answer", type(exc).__name__) from exc
         if response.status_code >= 500:
             raise GateError("controller_error", f"status {response.status_code}")
         if response.status_code != 200:

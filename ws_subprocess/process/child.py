@@ -5,6 +5,7 @@ pid stays its own; every descriptor is given back in `close`.
 """
 
 import asyncio
+import contextlib
 import logging
 import os
 import select
@@ -21,8 +22,9 @@ from ws_subprocess.process.wiring import Wiring
 # again.
 _REOPEN_POLL_S = 0.1
 _LINE_MAX_BYTES = 4095
-# A killed process ends within microseconds unless it sits in the kernel (state D); then nobody can reap it.
-_REAP_WAIT_MS = 500
+# A killed process ends within microseconds, unless it sits in the kernel (state D) or was not ours to kill: then a later
+# sweep reaps it. The loop stands still meanwhile, so not for long.
+_REAP_WAIT_MS = 50
 
 log = logging.getLogger(__name__)
 
@@ -81,6 +83,7 @@ class LocalChild:
         self._terminal = wiring.terminal
         self._events: ChildEvents | None = None
         self._status: ExitStatus | None = None
+        self._is_paused = False
         self._line_bytes = 0
         self._reopen_timer: asyncio.TimerHandle | None = None
         self._input = InputWriter(loop, wiring.input_fd, input_limit_bytes, self._tell_room, self._close_stdin)
@@ -98,11 +101,13 @@ class LocalChild:
 
     def pause_output(self) -> None:
         """Stop reading: the child waits once its terminal or pipe is full."""
+        self._is_paused = True
         for reader in self._readers:
             reader.pause()
 
     def resume_output(self) -> None:
         """Read again."""
+        self._is_paused = False
         for reader in self._readers:
             reader.resume()
 
@@ -145,7 +150,10 @@ class LocalChild:
         if self._terminal is not None and number in FOREGROUND_SIGNALS:
             self._terminal.signal_foreground(number)
         else:
-            signal.pidfd_send_signal(self._pidfd, number)
+            try:
+                signal.pidfd_send_signal(self._pidfd, number)
+            except PermissionError:  # A setuid program that became somebody else.
+                log.warning("command may not be signalled", extra={"session": self.session, "signal": number})
 
     def hang_up(self) -> None:
         """Do what a closed terminal does: HUP and CONT to the foreground group and to the command."""
@@ -194,7 +202,8 @@ class LocalChild:
         poll = select.poll()
         poll.register(self._pidfd, select.POLLIN)
         if poll.poll(_REAP_WAIT_MS):
-            os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED)
+            with contextlib.suppress(ChildProcessError):  # Somebody else has reaped it; see `_collect_status`.
+                os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED)
         else:
             log.warning("killed command does not end", extra={"session": self.session, "pid": self.pid})
         os.close(self._pidfd)
@@ -202,12 +211,17 @@ class LocalChild:
 
     def _collect_status(self) -> None:
         # WNOWAIT leaves the zombie: nobody can get its pid before `close`.
-        result = os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-        if result is None:
-            return
+        try:
+            result = os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        except ChildProcessError:
+            log.error("exit status lost: this process ignores SIGCHLD or reaps all", extra={"session": self.session})
+            self._status = ExitStatus(None, None)
+        else:
+            if result is None:
+                return
+            exited = result.si_code == os.CLD_EXITED
+            self._status = ExitStatus(result.si_status if exited else None, None if exited else result.si_status)
         self._loop.remove_reader(self._pidfd)
-        exited = result.si_code == os.CLD_EXITED
-        self._status = ExitStatus(result.si_status if exited else None, None if exited else result.si_status)
         if self._reopen_timer is not None:
             self._reopen_timer.cancel()
             self._reopen()
@@ -233,7 +247,8 @@ class LocalChild:
 
     def _reopen(self) -> None:
         self._reopen_timer = None
-        self.resume_output()
+        if not self._is_paused:  # Else the session resumes when its clients have caught up.
+            self.resume_output()
 
     def _close_stdin(self) -> None:
         self._input.close()

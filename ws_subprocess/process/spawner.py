@@ -44,6 +44,8 @@ class Spawner:
         self._child_nofile = child_nofile
         self._environment = Environment()
         self._children: dict[int, LocalChild] = {}
+        # When the first child started, in ticks; what is older (a browser that was opened for a person) is no child's.
+        self._since: int | None = None
         self._scratch = memoryview(bytearray(BURST_BYTES))
         if owns_process:
             tree.adopt_orphans()
@@ -92,10 +94,17 @@ class Spawner:
 
     def sweep(self) -> None:
         """Reap orphans that have ended, and kill those that can belong to no living child: older than all of them."""
+        try:
+            self._sweep()
+        except OSError as exc:
+            # Reading /proc takes a descriptor, and clients may have them all: the next sweep goes on.
+            log.warning("cannot look for stray processes", extra={"reason": exc.strerror})
+
+    def _sweep(self) -> None:
         orphans = (tree.list_children() or set()) - self._children.keys()
         if not orphans:
             return
-        if strays := tree.find_strays(orphans, self._children):
+        if self._since is not None and (strays := tree.find_strays(orphans, self._children, self._since)):
             log.warning("killing stray processes", extra={"pids": [row.pid for row in strays]})
             tree.stop_and_kill(strays)
         tree.reap(orphans)
@@ -112,7 +121,17 @@ class Spawner:
             self._scratch,
         )
         self._children[pid] = child
+        if self._since is None:
+            self._since = _read_start_time(pid)
         return child
+
+
+def _read_start_time(pid: int) -> int | None:
+    try:
+        row = tree.read_row(pid)
+    except OSError:  # No descriptor to be had just now; the next child will tell.
+        return None
+    return None if row is None else row.start_time
 
 
 def _watch(pid: int) -> int:

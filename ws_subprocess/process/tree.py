@@ -63,7 +63,7 @@ def read_row(pid: int) -> ProcessRow | None:
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
             text = file.read()
-    except (FileNotFoundError, ProcessLookupError):
+    except (FileNotFoundError, ProcessLookupError, PermissionError):  # Gone, or hidden from us: hidepid=1, proc(5).
         return None
     # The command's name stands in parentheses and may hold any byte, spaces and parentheses too: proc_pid_stat(5).
     fields = text[text.rindex(b")") + 2 :].split()
@@ -96,11 +96,15 @@ def find_members(leader: int, session: SessionId, channels: frozenset[str]) -> l
     return [table[pid] for pid in members if not table[pid].is_zombie]
 
 
-def find_strays(orphans: Iterable[int], leaders: Iterable[int]) -> list[ProcessRow]:
-    """Return adopted processes, and all below them, that were there before every leader: their sessions have ended."""
+def find_strays(orphans: Iterable[int], leaders: Iterable[int], since: int) -> list[ProcessRow]:
+    """Return adopted processes, and all below them, that were there before every leader: their sessions have ended.
+
+    Args:
+        since: Start time of the first child there ever was; what is older never belonged to a session.
+    """
     table = read_table()
     oldest = min((table[pid].start_time for pid in leaders if pid in table), default=math.inf)
-    members = {pid for pid in orphans if pid in table and table[pid].start_time < oldest}
+    members = {pid for pid in orphans if pid in table and since <= table[pid].start_time < oldest}
     _add_descendants(members, table)
     return [table[pid] for pid in members if not table[pid].is_zombie]
 

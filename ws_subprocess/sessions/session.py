@@ -164,8 +164,11 @@ class Session:
         """End everything at once, without waiting for anything."""
         if not self.finished.done():
             self.reason = self.reason or reason
-            self._child.kill_tree()
-            self._finish()
+            self._climb(self._kill_and_finish)
+
+    def _kill_and_finish(self) -> None:
+        self._child.kill_tree()
+        self._finish()
 
     def relax(self) -> None:
         """Let the child go on when the slowest cursor has caught up half the window, or all there is."""
@@ -237,12 +240,16 @@ class Session:
         if not self._output_ended or self._status is None or self.ended is not None:
             return
         self._publish()
+        self._climb(self._end_survivors)
+
+    def _end_survivors(self) -> None:
+        """Finish, or end in order what the command left behind."""
         if not self._child.has_survivors():
             self._finish()
         elif self._ending_since is None:
-            self._ending_since = self._loop.time()
             self._child.signal_tree(signal.SIGHUP)
             self._child.signal_tree(signal.SIGCONT)
+            self._ending_since = self._loop.time()
             self._climb_later(self.limits.term_after_s, self._terminate)
 
     def _publish(self) -> None:
@@ -278,7 +285,7 @@ class Session:
         if self._linger is not None and not self._paused and self._linger.is_over(now):
             self._linger = None
             self._ending_since = self._ending_since or now
-            self._kill()
+            self._climb(self._kill)
         elif self._ending_since is None and self.ended is None and (code := self._deadlines.due(now)) is not None:
             self.hang_up(code)
         else:
@@ -289,7 +296,15 @@ class Session:
     def _climb_later(self, delay_s: float, step: Callable[[], None]) -> None:
         if self._ladder_timer is not None:
             self._ladder_timer.cancel()
-        self._ladder_timer = self._loop.call_later(delay_s, step)
+        self._ladder_timer = self._loop.call_later(delay_s, self._climb, step)
+
+    def _climb(self, step: Callable[[], None]) -> None:
+        """Take a step of the ladder; again a little later when the machine cannot tell what processes there are."""
+        try:
+            step()
+        except OSError as exc:  # Reading /proc takes a descriptor, and others may have them all.
+            log.warning("cannot look for processes", extra={"session": self.id, "reason": exc.strerror})
+            self._climb_later(_LAST_LOOK_S, step)
 
     def _terminate(self) -> None:
         self._child.signal_tree(signal.SIGTERM)
