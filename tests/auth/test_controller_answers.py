@@ -64,6 +64,7 @@ def break_off(data: bytes) -> Answer:
         b"",
         b"HTTP/0.9 hello, this is a body without a head\r\n\r\n",
         b"garbage\r\n\r\n",
+        b"GET /ws-controller?token=t0ken HTTP/1.1\r\n\r\n",  # An echo: `be_refused` looks for the token in the reason.
         b"HTTP/1.1 abc OK\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nContent-Length: 24\r\nContent-Length: 3\r\n\r\n" + b'{"command": "/bin/true"}',
         b"HTTP/1.1 200 OK\r\nContent-Length: abc\r\n\r\n{}",

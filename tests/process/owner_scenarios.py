@@ -6,6 +6,8 @@
 import asyncio
 import json
 import os
+import resource
+import signal
 import sys
 import time
 from pathlib import Path
@@ -115,6 +117,40 @@ async def sweep_beside_a_living_one(nursery: Nursery, folder: Path) -> dict[str,
     seen = {"lost": [pid for pid in pids if not is_alive(pid)]}
     await kill_all(running)
     return seen
+
+
+async def sweep_beside_a_browser(nursery: Nursery, folder: Path) -> dict[str, object]:
+    """What was started before the first session, such as the browser of `run --open`, belongs to none."""
+    browser = await asyncio.create_subprocess_exec("sleep", "100")
+    try:
+        started = tree.read_row(browser.pid)
+        assert started is not None
+        nursery.spawner.sweep()
+        await until(lambda: time.clock_gettime(time.CLOCK_BOOTTIME) * TICKS_PER_S > started.start_time + 1, "a tick")
+        await nursery.shell("exit 0").finish()
+        nursery.spawner.sweep()
+        return {"alive": is_alive(browser.pid)}
+    finally:
+        browser.kill()
+        await browser.wait()
+
+
+async def sweep_without_descriptors(nursery: Nursery, folder: Path) -> dict[str, object]:
+    """Clients may have all descriptors: a sweep then waits for the next, and does not bring the daemon down."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+    try:
+        nursery.spawner.sweep()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return {"swept": True}
+
+
+async def end_where_children_are_not_waited_for(nursery: Nursery, folder: Path) -> dict[str, object]:
+    """A host program may ignore SIGCHLD: the status is lost, the session ends all the same."""
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    status = await nursery.shell("exit 3").finish()
+    return {"code": status.code, "signal": status.signal, "descriptors": len(list_descriptors())}
 
 
 async def main(name: str, folder: Path) -> None:

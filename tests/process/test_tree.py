@@ -37,6 +37,20 @@ def test_nothing_of_a_hostile_tree_is_left(tmp_path: Path) -> None:
     assert play("end_one", tmp_path) == {"alive": [], "children": [], "descriptors": 0}
 
 
+def test_what_is_older_than_the_first_session_is_left_alone(tmp_path: Path) -> None:
+    assert play("sweep_beside_a_browser", tmp_path) == {"alive": True}
+
+
+def test_a_sweep_without_descriptors_brings_nothing_down(tmp_path: Path) -> None:
+    assert play("sweep_without_descriptors", tmp_path) == {"swept": True}
+
+
+def test_a_session_ends_in_a_program_that_ignores_its_children(tmp_path: Path) -> None:
+    seen = play("end_where_children_are_not_waited_for", tmp_path)
+
+    assert (seen["code"], seen["signal"]) == (None, None)
+
+
 def test_ending_one_session_leaves_the_others_alone(tmp_path: Path) -> None:
     seen = play("end_one_of_two", tmp_path)
 

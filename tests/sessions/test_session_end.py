@@ -1,5 +1,7 @@
 """How a session ends: signals in their order, survivors, limits."""
 
+import errno
+
 import pytest
 from fake_child import FakeChild, attach
 from starting import HUP, TERM, start, tick
@@ -257,3 +259,49 @@ async def test_without_limits_a_session_lives_for_days() -> None:
 
     assert session.is_running
     session.kill_now("")
+
+
+class BlindChild(FakeChild):
+    """On a machine without descriptors: the first looks for its processes fail."""
+
+    looks_in_vain = 3
+
+    def has_survivors(self) -> bool:
+        self._look()
+        return super().has_survivors()
+
+    def signal_tree(self, number: int) -> None:
+        self._look()
+        super().signal_tree(number)
+
+    def kill_tree(self) -> list[int]:
+        self._look()
+        return super().kill_tree()
+
+    def _look(self) -> None:
+        if self.looks_in_vain:
+            self.looks_in_vain -= 1
+            raise OSError(errno.EMFILE, "Too many open files")
+
+
+@virtual_time
+async def test_a_session_ends_once_the_machine_can_tell_its_processes_again() -> None:
+    child = BlindChild()
+    session = start(child)
+
+    child.exit()
+    child.end_output()
+    await session.finished
+
+    assert child.names()[-1] == "close"
+
+
+@virtual_time
+async def test_a_hang_up_climbs_on_once_the_machine_can_tell_its_processes_again() -> None:
+    child = BlindChild()
+    session = start(child)
+
+    session.hang_up("client_gone")
+    await session.finished
+
+    assert child.names()[-1] == "close"

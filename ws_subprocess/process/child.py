@@ -22,8 +22,8 @@ from ws_subprocess.process.wiring import Wiring
 # again.
 _REOPEN_POLL_S = 0.1
 _LINE_MAX_BYTES = 4095
-# A killed process ends within microseconds, unless it sits in the kernel (state D) or was not ours to kill: then a later
-# sweep reaps it. The loop stands still meanwhile, so not for long.
+# A killed process ends within microseconds, unless it sits in the kernel (state D) or was not ours to kill: a sweep
+# reaps that one later. The loop stands still meanwhile, so not for long.
 _REAP_WAIT_MS = 50
 
 log = logging.getLogger(__name__)
