@@ -149,7 +149,7 @@ async def sweep_without_descriptors(nursery: Nursery, folder: Path) -> dict[str,
 async def end_where_children_are_not_waited_for(nursery: Nursery, folder: Path) -> dict[str, object]:
     """A host program may ignore SIGCHLD: the status is lost, the session ends all the same."""
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-    status = await nursery.shell("exit 3").finish()
+    status = await nursery.shell("sleep 0.1; exit 3").finish()
     return {"code": status.code, "signal": status.signal, "descriptors": len(list_descriptors())}
 
 
