@@ -68,3 +68,8 @@ class ExitStatus:
 
     code: int | None
     signal: int | None
+
+    @property
+    def is_unknown(self) -> bool:
+        """Whether nobody can say how it ended."""
+        return self.code is None and self.signal is None

@@ -129,6 +129,20 @@ async def test_the_last_words_of_a_child_that_had_closed_its_terminal_arrive(nur
     assert running.stdout == b"last words\r\n"
 
 
+async def test_a_paused_child_that_has_closed_its_terminal_stays_paused(nursery: Nursery) -> None:
+    running = nursery.shell("exec <&- >&- 2>&-; while :; do echo more > /dev/tty; sleep 0.01; done")
+    await running.says(b"more")
+    await until(lambda: has_closed_its_terminal(running.pid), "closed")
+    loop = asyncio.get_running_loop()
+
+    running.child.pause_output()
+    said, paused_at_s = running.stdout, loop.time()
+
+    # Several times as long as the child's terminal is left alone before it is looked at again.
+    await until(lambda: loop.time() > paused_at_s + 0.5, "half a second")
+    assert running.stdout == said
+
+
 async def test_a_paused_child_is_stopped_by_its_full_terminal_and_goes_on(nursery: Nursery, tty: bool) -> None:
     cook = "stty -opost; " if tty else ""
     running = nursery.shell(f"{cook}head -c 3000000 /dev/zero", tty=tty)

@@ -60,6 +60,16 @@ async def test_output_then_exit_then_close() -> None:
 
 
 @virtual_time
+async def test_an_exit_that_nobody_knows_is_an_error_and_no_exit() -> None:
+    talk = native()
+    talk.child.exit(ExitStatus(None, None))
+    talk.child.end_output()
+
+    assert talk.take() == ['{"type":"error","code":"internal_error","message":"Internal error"}']
+    assert talk.bridge.close == Close(1011, "Internal error")
+
+
+@virtual_time
 async def test_a_raw_client_gets_the_bytes_and_the_close() -> None:
     talk = raw()
     talk.child.say(b"out", STDOUT)

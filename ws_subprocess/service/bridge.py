@@ -218,12 +218,16 @@ class Bridge:
             if self._session.finished.done():
                 self._take_leave()
             return None
-        fault = FAULTS.get(self._session.reason)
+        code = self._session.reason
+        if ended.status.is_unknown and code not in FAULTS:
+            code = "internal_error"
+        fault = FAULTS.get(code)
         if not self._exit_sent:
             self._exit_sent = True
-            if fault is not None and self._session.reason != self._announced:
-                self._replies.append(Error(self._session.reason, fault.title))
-            self._replies.append(Exit(ended.status, ended.duration_s, ended.bytes))
+            if fault is not None and code != self._announced:
+                self._replies.append(Error(code, fault.title))
+            if not ended.status.is_unknown:
+                self._replies.append(Exit(ended.status, ended.duration_s, ended.bytes))
             return self.next_message()
         self.close = Close(fault.close_code, fault.title) if fault is not None else Close(1000, "")
         return None
