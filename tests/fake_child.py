@@ -80,8 +80,9 @@ class FakeChild:
     def resize(self, size: Size) -> None:
         self._note(f"resize {size.rows}x{size.cols}")
 
-    def signal(self, number: int) -> None:
+    def signal(self, number: int) -> bool:
         self._note(f"signal {number}")
+        return self.pid not in self.unkillable
 
     def hang_up(self) -> None:
         self._note("hang up")

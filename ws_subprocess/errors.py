@@ -54,6 +54,7 @@ FAULTS: dict[str, Fault] = {
     "unknown_message": Fault(400, 1008, "Unknown message"),
     "too_many_errors": Fault(400, 1008, "Too many bad messages"),
     "read_only": Fault(403, 1008, "Session is read-only"),
+    "signal_denied": Fault(403, 1008, "Signal not permitted"),
     "not_running": Fault(409, 1008, "Command is not running"),
     "line_truncated_risk": Fault(400, 1008, "Line too long for the terminal"),
     "output_lost": Fault(410, 1011, "Output lost"),

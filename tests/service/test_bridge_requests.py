@@ -72,6 +72,17 @@ async def test_a_signal_for_a_command_that_has_ended_is_told_to_be_late() -> Non
     talk.end()
 
 
+@virtual_time
+async def test_a_signal_for_a_command_that_became_somebody_else_is_told_to_be_impossible() -> None:
+    talk = native()
+    talk.child.unkillable = {talk.child.pid}
+
+    talk.say(type="signal", name="TERM")
+
+    assert [message["code"] for message in talk.take_json()] == ["signal_denied"]
+    assert talk.bridge.close is None
+
+
 @pytest.mark.parametrize("message", [b"x", '{"type":"signal","name":"KILL"}', '{"type":"eof"}'])
 @virtual_time
 async def test_of_a_viewer_nothing_reaches_the_command(message: Message) -> None:

@@ -143,17 +143,22 @@ class LocalChild:
         if self._terminal is not None:
             self._terminal.resize(size)
 
-    def signal(self, number: int) -> None:
-        """Signal the foreground group (INT, QUIT, TSTP on a terminal) or the command itself."""
+    def signal(self, number: int) -> bool:
+        """Signal the foreground group (INT, QUIT, TSTP on a terminal) or the command itself.
+
+        Returns:
+            False when that is not ours to signal: a setuid program that became somebody else.
+        """
         if self._status is not None:
-            return
+            return True
         if self._terminal is not None and number in FOREGROUND_SIGNALS:
             self._terminal.signal_foreground(number)
         else:
             try:
                 signal.pidfd_send_signal(self._pidfd, number)
-            except PermissionError:  # A setuid program that became somebody else.
-                log.warning("command may not be signalled", extra={"session": self.session, "signal": number})
+            except PermissionError:
+                return False
+        return True
 
     def hang_up(self) -> None:
         """Do what a closed terminal does: HUP and CONT to the foreground group and to the command."""

@@ -176,7 +176,8 @@ class Bridge:
         if not self._session.is_running:
             self._warn("not_running", f"{name} was not sent: the command has ended")
             return
-        self._session.signal(SIGNAL_NAMES[name])
+        if not self._session.signal(SIGNAL_NAMES[name]):
+            self._warn("signal_denied", f"{name} was not sent: the command runs as another user")
 
     def _acknowledge(self, offset: int) -> None:
         if self._attachment.acknowledge(offset):
