@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ws_subprocess.config.kinds import Switch
 from ws_subprocess.config.settings import SETTINGS, Setting
-from ws_subprocess.errors import FAULTS
+from ws_subprocess.errors import FAULTS, REASONS
 from ws_subprocess.telemetry import Metrics
 
 ROOT = Path(__file__).parent.parent
@@ -26,6 +26,13 @@ def errors_table() -> str:
     return "\n".join(["| `code` | status | close | title |", "| --- | --- | --- | --- |", *rows])
 
 
+def reasons_table() -> str:
+    """Return a row for each finer reason of the audit."""
+    return "\n".join(
+        ["| `reason` | meaning |", "| --- | --- |", *(f"| `{key}` | {text} |" for key, text in REASONS.items())]
+    )
+
+
 def metrics_table() -> str:
     """Return a row for each metric."""
     rows = [
@@ -38,6 +45,7 @@ def metrics_table() -> str:
 TABLES = {
     "settings": ("README.md", settings_table),
     "errors": ("PROTOCOL.md", errors_table),
+    "reasons": ("PROTOCOL.md", reasons_table),
     "metrics": ("PROTOCOL.md", metrics_table),
 }
 

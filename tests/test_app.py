@@ -170,7 +170,7 @@ class Undecided:
 async def test_a_client_that_leaves_in_the_moment_of_the_answer_leaves_nothing_behind(leaves_first: bool) -> None:
     """Both are heard in the same turn of the loop, in either order."""
     authority = Undecided()
-    app = App(Settings(), authority, owns_process=False, child_nofile=None)
+    app = App(Settings(), [authority], None, owns_process=False, child_nofile=None)
     told: list[Any] = []
     received = asyncio.Queue[dict[str, Any]]()
     received.put_nowait({"type": "websocket.connect"})

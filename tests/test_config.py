@@ -27,6 +27,9 @@ class Sample:
     values: tuple[object, object, object]
 
 
+PATH = Sample('"a"', "b/c", "/d e", ("a", "b/c", "/d e"))
+SECRET = Sample('"env:A"', "file:b", "", ("env:A", "file:b", ""))
+WORD = Sample('"a"', "https://b.example", "", ("a", "https://b.example", ""))
 SAMPLES = {
     "listen": Sample(
         '["127.0.0.1:1"]',
@@ -37,7 +40,31 @@ SAMPLES = {
     "controller_url": Sample(
         '"http://a/c"', "https://b/?x=1", "http://[::1]:8000/c", ("http://a/c", "https://b/?x=1", "http://[::1]:8000/c")
     ),
+    "insecure_listen": Sample("true", "off", True, (True, False, True)),
     "controller_timeout_s": Sample("1", "500ms", "1m", (1.0, 0.5, 60.0)),
+    "controller_max_questions": Sample("1", "1000", "64", (1, 1000, 64)),
+    "controller_socket": PATH,
+    "controller_hmac_key": SECRET,
+    "jwt_keys": Sample(
+        '["HS256:env:A"]',
+        "k1=ES256:file:/b, EdDSA:env:C",
+        ("RS256:file:d",),
+        (("HS256:env:A",), ("k1=ES256:file:/b", "EdDSA:env:C"), ("RS256:file:d",)),
+    ),
+    "jwt_jwks_url": Sample('"https://a/k"', "https://b/", "", ("https://a/k", "https://b/", "")),
+    "jwt_audience": WORD,
+    "jwt_issuer": WORD,
+    "jwt_type": WORD,
+    "jwt_leeway_s": Sample("0", "5m", "30s", (0.0, 300.0, 30.0)),
+    "jwt_max_lifetime_s": Sample("1", "1h", "31536000", (1.0, 3600.0, 31_536_000.0)),
+    "token_once": Sample("true", "off", True, (True, False, True)),
+    "state_dir": PATH,
+    "allow_commands": Sample('["/a"]', "/b,/c/", ("/d e",), (("/a",), ("/b", "/c/"), ("/d e",))),
+    "allow_cwds": Sample('["/a"]', "/b,/c/", ("/d",), (("/a",), ("/b", "/c/"), ("/d",))),
+    "allow_users": Sample('["lab"]', "a_b,c-d", ("www-data",), (("lab",), ("a_b", "c-d"), ("www-data",))),
+    "user": Sample('"lab"', "a.b", "", ("lab", "a.b", "")),
+    "group": Sample('"lab"', "a.b", "", ("lab", "a.b", "")),
+    "allow_setuid": Sample("true", "off", True, (True, False, True)),
     "base_path": Sample('"/a"', "/b/c", "/", ("/a", "/b/c", "")),
     "allow_origins": Sample(
         '["HTTPS://A.example:443"]',
@@ -54,7 +81,13 @@ SAMPLES = {
     "trusted_proxies": Sample(
         '["10.0.0.0/8"]', "127.0.0.1,unix", ("fd00::/8",), (("10.0.0.0/8",), ("127.0.0.1", "unix"), ("fd00::/8",))
     ),
+    "require_origin": Sample("true", "off", True, (True, False, True)),
     "max_sessions": Sample("1", "100000", "7", (1, 100_000, 7)),
+    "max_sessions_per_address": Sample("0", "100000", "7", (0, 100_000, 7)),
+    "max_sessions_per_principal": Sample("0", "100000", "7", (0, 100_000, 7)),
+    "max_handshakes_per_address": Sample("0", "10000", "7", (0, 10_000, 7)),
+    "max_waiting": Sample("16", "100000", "17", (16, 100_000, 17)),
+    "max_waiting_per_address": Sample("1", "100000", "7", (1, 100_000, 7)),
     "unix_mode": Sample('"0660"', "600", "0666", ("0660", "0600", "0666")),
     "drain_timeout_s": Sample("0", "1h", "2.5", (0.0, 3600.0, 2.5)),
     "ping_interval_s": Sample("1", "2s", "3", (1.0, 2.0, 3.0)),
@@ -66,10 +99,14 @@ SAMPLES = {
     "window_bytes": Sample('"128KiB"', "129KiB", "524288", (131_072, 132_096, 524_288)),
     "input_bytes": Sample("16384", "64MiB", "1048575", (16_384, 67_108_864, 1_048_575)),
     "metrics": Sample('"all"', "OFF", "loopback", ("all", "off", "loopback")),
+    "audit_log": PATH,
     "log_format": Sample('"json"', "console", "auto", ("json", "console", "auto")),
     "log_level": Sample('"debug"', "WARNING", "error", ("debug", "warning", "error")),
 }
-TLS = ("tls_cert", "tls_key")
+# Their files have to be there, and some of them only make sense in pairs.
+PARTNERS = dict.fromkeys(("jwt_keys", "jwt_jwks_url"), 'jwt_audience = "a"')
+PAIRS = (("tls_cert", "tls_key"), ("controller_cert", "controller_key"))
+FILES = (*PAIRS[0], *PAIRS[1], "controller_ca", "tokens_file")
 
 
 @pytest.fixture
@@ -97,7 +134,7 @@ def problems_of(file: str | None = None, environ: Mapping[str, str] | None = Non
 
 
 def test_every_setting_has_a_sample() -> None:
-    assert {*SAMPLES, *TLS} == set(SETTINGS)
+    assert {*SAMPLES, *FILES} == set(SETTINGS)
 
 
 @pytest.mark.parametrize("key", SETTINGS)
@@ -110,7 +147,7 @@ def test_a_default_is_valid_and_says_that_it_is_one(key: str) -> None:
 
 @pytest.mark.parametrize(("key", "sample"), SAMPLES.items())
 def test_a_file_overrides_the_default(key: str, sample: Sample, write_file: WriteFile) -> None:
-    path = write_file(f"# first\n{key} = {sample.toml}\n")
+    path = write_file(f"# first\n{key} = {sample.toml}\n{PARTNERS.get(key, '')}")
 
     loaded = load_from(path)
 
@@ -122,7 +159,7 @@ def test_a_file_overrides_the_default(key: str, sample: Sample, write_file: Writ
 def test_the_environment_overrides_a_file(key: str, sample: Sample, write_file: WriteFile) -> None:
     variable = f"WS_SUBPROCESS_{key.upper()}"
 
-    loaded = load_from(write_file(f"{key} = {sample.toml}"), {variable: sample.text})
+    loaded = load_from(write_file(f"{key} = {sample.toml}\n{PARTNERS.get(key, '')}"), {variable: sample.text})
 
     assert getattr(loaded.settings, key) == sample.values[1]
     assert loaded.origins[key] == f"environment {variable}"
@@ -132,21 +169,21 @@ def test_the_environment_overrides_a_file(key: str, sample: Sample, write_file: 
 def test_a_flag_overrides_the_environment(key: str, sample: Sample, write_file: WriteFile) -> None:
     environ = {f"WS_SUBPROCESS_{key.upper()}": sample.text}
 
-    loaded = load_from(write_file(f"{key} = {sample.toml}"), environ, **{key: sample.flag})
+    loaded = load_from(write_file(f"{key} = {sample.toml}\n{PARTNERS.get(key, '')}"), environ, **{key: sample.flag})
 
     assert getattr(loaded.settings, key) == sample.values[2]
     assert loaded.origins[key] == SETTINGS[key].flag
 
 
-@pytest.mark.parametrize("key", TLS)
-def test_a_tls_file_is_taken_from_file_environment_and_flag_in_turn(
+@pytest.mark.parametrize("key", FILES)
+def test_a_file_is_taken_from_file_environment_and_flag_in_turn(
     key: str, tmp_path: Path, write_file: WriteFile
 ) -> None:
     a, b, c = (str(tmp_path / name) for name in "abc")
     for path in (a, b, c):
         Path(path).touch()
-    other = {"tls_cert": "tls_key", "tls_key": "tls_cert"}[key]
-    config = write_file(f"{key} = '{a}'\n{other} = '{a}'")
+    partner = "".join(f"{other} = '{a}'\n" for pair in PAIRS for other in pair if key in pair and other != key)
+    config = write_file(f"{key} = '{a}'\n{partner}")
     environ = {SETTINGS[key].variable: b}
 
     loaded = [load_from(config), load_from(config, environ), load_from(config, environ, **{key: c})]

@@ -49,6 +49,11 @@ WRONG_VALUES = [
     ("allow_hosts", "a.example:80"), ("allow_hosts", "http://a.example"), ("allow_hosts", "*.example"),
     ("allow_hosts", "."), ("allow_hosts", "-a.example"), ("allow_hosts", "a..b"),
     ("trusted_proxies", "10.0.0.1/8"), ("trusted_proxies", "proxy"), ("trusted_proxies", "10.0.0.0/33"),
+    ("max_sessions_per_principal", "-1"), ("max_handshakes_per_address", "10001"), ("max_waiting", "15"),
+    ("max_waiting_per_address", "0"), ("controller_max_questions", "0"), ("jwt_leeway_s", "301"),
+    ("jwt_max_lifetime_s", "0"), ("jwt_audience", "a b"), ("jwt_issuer", "é"), ("jwt_type", "x" * 1025),
+    ("jwt_jwks_url", "ftp://h/"), ("allow_commands", "true"), ("allow_commands", "/a/../b"), ("allow_cwds", "."),
+    ("allow_users", "0"), ("user", "0"), ("user", "a b"), ("group", "-x"), ("audit_log", "a\nb"),
     ("listen", ""), ("listen", "127.0.0.1:99999"), ("listen", "127.0.0.1:abc"), ("listen", "[::1"), ("listen", ","),
 ]  # fmt: skip
 
@@ -109,7 +114,42 @@ def test_a_wrong_ring_is_not_also_reported_as_too_small_for_the_window() -> None
     assert "1XB" in problem
 
 
-@pytest.mark.parametrize(("given_key", "missing"), [("tls_cert", "tls_key"), ("tls_key", "tls_cert")])
+@pytest.mark.parametrize("address", ["0.0.0.0:1", "[::]:1", "192.0.2.7:1", "host.example:1", "[::ffff:192.0.2.7]:1"])
+def test_listening_beyond_this_machine_has_to_be_asked_for(address: str) -> None:
+    (problem,) = problems_of({"listen": ("127.0.0.1:1", address)})
+
+    assert problem.startswith(f"--listen: listen = '{address}': ")
+    assert problem.endswith("or say insecure_listen [insecure_listen]")
+
+
+@pytest.mark.parametrize(
+    "address", ["127.0.0.1:1", "127.9.9.9:1", "[::1]:1", "localhost:1", "unix:/x", "fd:3", "systemd"]
+)
+def test_listening_on_this_machine_needs_nothing(address: str) -> None:
+    assert load({"listen": (address,)}, environ={}).settings.listen == (address,)
+
+
+@pytest.mark.parametrize("why", [{"insecure_listen": True}, {"trusted_proxies": ("10.0.0.1",)}])
+def test_listening_beyond_this_machine_may_be_asked_for(why: dict[str, Any]) -> None:
+    assert load({"listen": ("0.0.0.0:1",), **why}, environ={}).settings.listen == ("0.0.0.0:1",)
+
+
+@pytest.mark.parametrize("keys", [{"jwt_keys": ("HS256:env:KEY",)}, {"jwt_jwks_url": "https://issuer.example/keys"}])
+def test_signed_tokens_must_be_meant_for_somebody(keys: dict[str, Any]) -> None:
+    problems = problems_of(keys, {"KEY": "k" * 32})
+
+    assert [problem for problem in problems if "of no use without jwt_audience" in problem]
+
+
+@pytest.mark.parametrize(
+    ("given_key", "missing"),
+    [
+        ("tls_cert", "tls_key"),
+        ("tls_key", "tls_cert"),
+        ("controller_cert", "controller_key"),
+        ("controller_key", "controller_cert"),
+    ],
+)
 def test_half_a_tls_pair_is_refused(given_key: str, missing: str, tmp_path: Path) -> None:
     file = tmp_path / "pem"
     file.touch()

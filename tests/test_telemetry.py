@@ -6,6 +6,7 @@ import json
 import logging
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from observing import until
 
-from ws_subprocess.telemetry import ConsoleFormatter, JsonFormatter, Metrics, configure_logging
+from ws_subprocess.telemetry import AUDIT_LOGGER, ConsoleFormatter, JsonFormatter, Metrics, configure_logging
 
 
 def build_record(
@@ -131,3 +132,61 @@ def test_bytes_of_live_and_ended_sessions_add_up() -> None:
     assert "ws_subprocess_sessions 2.0" in text
     assert 'ws_subprocess_bytes_total{direction="in"} 11.0' in text
     assert 'ws_subprocess_bytes_total{direction="out"} 102.0' in text
+
+
+@pytest.fixture
+def audit_path(tmp_path: Path) -> Iterator[Path]:
+    """A file for the audit, in a folder; logging is as before afterwards."""
+    audit, root = logging.getLogger(AUDIT_LOGGER), logging.getLogger()
+    before = (audit.handlers, audit.propagate, audit.level, root.handlers, root.level)
+    path = tmp_path / "audit.jsonl"
+    yield path
+    for handler in audit.handlers:
+        handler.close()
+    audit.handlers, audit.propagate, root.handlers = before[0], before[1], before[3]
+    audit.setLevel(before[2])
+    root.setLevel(before[4])
+
+
+def test_the_audit_goes_to_its_file_alone_whatever_the_level_of_the_log(
+    audit_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    configure_logging("json", "error", str(audit_path))
+
+    logging.getLogger(AUDIT_LOGGER).info("refused", extra={"peer": "\n\x1b[2J"})
+
+    (line,) = audit_path.read_text().splitlines()
+    assert json.loads(line)["peer"] == "\n\x1b[2J"
+    assert audit_path.stat().st_mode & 0o777 == 0o600
+    assert capsys.readouterr().err == ""
+
+
+def test_an_audit_file_that_was_moved_away_is_made_anew(audit_path: Path) -> None:
+    configure_logging("json", "info", str(audit_path))
+    audit = logging.getLogger(AUDIT_LOGGER)
+    audit.info("one")
+
+    audit_path.rename(audit_path.with_suffix(".1"))
+    audit.info("two")
+
+    assert json.loads(audit_path.read_text())["message"] == "two"
+    assert audit_path.stat().st_mode & 0o777 == 0o600
+
+
+def test_an_audit_that_cannot_be_written_says_so_in_the_log_once_and_nobody_waits(
+    audit_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    configure_logging("json", "info", "/dev/full")
+
+    for _ in range(3):
+        logging.getLogger(AUDIT_LOGGER).info("refused")
+
+    (line,) = capsys.readouterr().err.splitlines()
+    told = json.loads(line)
+    assert told["message"] == "audit cannot be written"
+    assert "No space left on device" in told["reason"]
+
+
+def test_an_audit_file_that_cannot_be_opened_is_told_at_once(audit_path: Path) -> None:
+    with pytest.raises(NotADirectoryError):
+        configure_logging("json", "info", "/dev/null/audit")

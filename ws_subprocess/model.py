@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from types import MappingProxyType
 from typing import NewType
 
@@ -30,21 +31,75 @@ class Credentials:
     token: str = field(repr=False)
 
 
+class Right(StrEnum):
+    """What a client may do with a session: begin it, see its output, type, send signals but KILL, send KILL."""
+
+    START = "start"
+    VIEW = "view"
+    WRITE = "write"
+    SIGNAL = "signal"
+    KILL = "kill"
+
+
+ALL_RIGHTS = frozenset(Right)
+TO_WATCH = frozenset({Right.START, Right.VIEW})
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """What a client would like to run, at doors where it may say so; None leaves it to whoever grants."""
+
+    command: str
+    args: tuple[str, ...] = ()
+    cwd: str | None = None
+    env: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}), repr=False)
+
+
 @dataclass(frozen=True, slots=True)
 class LaunchRequest:
-    """What a client asks a door for. `size` is the client's own window, when it named one."""
+    """What a client asks a door for. `size` is the client's own window, when it named one.
+
+    `needs` is what the door is about to do; a grant without these rights is of no use there.
+    """
 
     door: str
     peer: str
     size: Size | None = None
+    proposal: Proposal | None = None
+    needs: frozenset[Right] = TO_WATCH
+
+
+@dataclass(frozen=True, slots=True)
+class Confinement:
+    """What the kernel holds a command to; None leaves it as the daemon has it.
+
+    Attributes:
+        user, group: Names; the user's own group when only the user is named.
+        umask: 0..0o777.
+        no_new_privs: No setuid program gains anything (PR_SET_NO_NEW_PRIVS, prctl(2)).
+        memory_bytes, processes: Of the whole tree where there is a cgroup to be had.
+        cpu_s, open_files: Of each process (RLIMIT_CPU, RLIMIT_NOFILE, getrlimit(2)).
+    """
+
+    user: str | None = None
+    group: str | None = None
+    umask: int | None = None
+    no_new_privs: bool = False
+    memory_bytes: int | None = None
+    processes: int | None = None
+    cpu_s: int | None = None
+    open_files: int | None = None
+
+
+UNCONFINED = Confinement()
 
 
 @dataclass(frozen=True, slots=True)
 class Grant:
     """Leave to run one command. Only `auth` makes one; the spawner requires one.
 
-    `idle_timeout_s` and `max_lifetime_s` are seconds, None for no limit. Bounds of all fields: PROTOCOL.md, "The
-    grant".
+    `principal` is who it was given to, "" when nobody said. `idle_timeout_s` and `max_lifetime_s` are seconds,
+    `max_output_bytes` bytes, None for no limit. Bounds of all fields: PROTOCOL.md, "The grant".
     """
 
     command: str
@@ -56,7 +111,10 @@ class Grant:
     title: str = ""
     idle_timeout_s: float | None = None
     max_lifetime_s: float | None = None
-    read_only: bool = False
+    max_output_bytes: int | None = None
+    rights: frozenset[Right] = ALL_RIGHTS
+    confinement: Confinement = UNCONFINED
+    principal: str = ""
 
 
 @dataclass(frozen=True, slots=True)

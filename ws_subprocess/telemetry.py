@@ -4,8 +4,11 @@ Laws: a log line is one line whatever a client sends; it never holds a token, in
 """
 
 import asyncio
+import io
 import json
 import logging
+import logging.handlers
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -16,11 +19,15 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
+AUDIT_LOGGER = "ws_subprocess.audit"
+_COMPLAINT_PAUSE_S = 60.0
 _ECHO_BUCKETS_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
 _START_BUCKETS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
 _LAG_BUCKETS_S = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
 _LAG_PROBE_S = 0.5
 _STANDARD_ATTRIBUTES = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+log = logging.getLogger(__name__)
 
 
 class Metrics:
@@ -40,7 +47,7 @@ class Metrics:
         self.ends = self._counter(
             "sessions_ended", "Sessions ended, by cause: exit, signal, or an error code.", "cause"
         )
-        self.refusals = self._counter("refusals", "Requests refused, by error code.", "code")
+        self.refusals = self._counter("refusals", "Requests refused, by reason.", "code")
         self.client_errors = self._counter(
             "client_errors", "Messages of clients without effect, by error code.", "code"
         )
@@ -95,6 +102,40 @@ class _LiveCollector(Collector):
         return self._metrics.collect_live()
 
 
+class AuditFile(logging.handlers.WatchedFileHandler):
+    """Appends JSON lines to a file that only we may read; one that was moved away is made anew.
+
+    Raises:
+        OSError: It cannot be written to.
+    """
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path, encoding="ascii")
+        self.setFormatter(JsonFormatter())
+        self._complained_at = -_COMPLAINT_PAUSE_S
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Append the line as a whole, past every buffer: what could not be written must not come later, or at exit."""
+        try:
+            self.reopenIfNeeded()
+            assert self.stream is not None
+            os.write(self.stream.fileno(), f"{self.format(record)}\n".encode("ascii"))
+        except OSError:
+            self.handleError(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging calls it so
+        """Say in the log, now and then, that the disk is full, say: clients must not wait for an operator."""
+        now = time.monotonic()
+        if now - self._complained_at >= _COMPLAINT_PAUSE_S:
+            self._complained_at = now
+            reason = str(sys.exc_info()[1])
+            log.error("audit cannot be written", extra={"file": self.baseFilename, "reason": reason})
+
+    def _open(self) -> io.TextIOWrapper:
+        descriptor = os.open(self.baseFilename, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        return open(descriptor, "a", encoding=self.encoding)
+
+
 class JsonFormatter(logging.Formatter):
     """One JSON object a line: time (UTC, RFC 3339), level, logger, message, then the facts."""
 
@@ -126,8 +167,15 @@ class ConsoleFormatter(logging.Formatter):
         return line
 
 
-def configure_logging(form: str, level: str) -> None:
-    """Send all logging to stderr. `form` is auto, console or json; auto means console on a terminal."""
+def configure_logging(form: str, level: str, audit_path: str = "") -> None:
+    """Send all logging to stderr, the audit's lines to a file instead if `audit_path` names one.
+
+    Args:
+        form: auto, console or json; auto means console on a terminal.
+
+    Raises:
+        OSError: The audit's file cannot be written to.
+    """
     is_console = form == "console" or (form == "auto" and sys.stderr is not None and sys.stderr.isatty())
     handler = logging.StreamHandler()
     handler.setFormatter(ConsoleFormatter() if is_console else JsonFormatter())
@@ -137,6 +185,11 @@ def configure_logging(form: str, level: str) -> None:
     # httpx logs every URL it asks, and ours holds a token.
     for name in ("httpx", "httpcore"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    audit = logging.getLogger(AUDIT_LOGGER)
+    audit.handlers = [AuditFile(audit_path)] if audit_path else []
+    audit.propagate = not audit_path
+    # What is asked for by name is written whatever the log's level.
+    audit.setLevel(logging.INFO if audit_path else logging.NOTSET)
 
 
 def _get_facts(record: logging.LogRecord) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import pytest
 from ws_subprocess.auth.fixed import OneCommand
 from ws_subprocess.auth.gate import REFUSAL_TTL_S, REFUSALS_MAX, Gate
 from ws_subprocess.auth.grants import ParsedGrant
+from ws_subprocess.auth.policy import Policy
 from ws_subprocess.errors import GateError, GrantError, RequestError
 from ws_subprocess.model import Credentials, Grant, LaunchRequest
 
@@ -39,21 +40,21 @@ class Clock:
 
 
 def build_gate(clock: Clock) -> Gate:
-    return Gate(Generous(), lambda _: None, clock)
+    return Gate([Generous()], Policy(), None, lambda _: None, clock)
 
 
 async def test_unknown_keys_are_counted() -> None:
     counted: list[int] = []
-    gate = Gate(Generous("color", "x"), counted.append)
+    gate = Gate([Generous("color", "x")], Policy(), None, counted.append)
 
-    assert await gate.authorize(Credentials("t"), REQUEST) == GRANT
+    assert await gate.authorize(Credentials("t"), REQUEST, lambda _: None) == GRANT
     assert counted == [2]
 
 
 async def test_closing_gives_back_what_the_authority_holds() -> None:
     authority = Generous()
 
-    await Gate(authority, lambda _: None).close()
+    await Gate([authority], Policy(), None, lambda _: None).close()
 
     assert authority.is_closed
 

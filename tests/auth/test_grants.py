@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from ws_subprocess.auth.grants import ParsedGrant, parse_grant
 from ws_subprocess.errors import FAULTS, GrantError
-from ws_subprocess.model import DEFAULT_SIZE, Grant, Size
+from ws_subprocess.model import DEFAULT_SIZE, Grant, Right, Size
 from ws_subprocess.process.environ import is_refused
 
 KEYS = (
@@ -117,7 +117,7 @@ def test_everything_that_may_be_said_is_kept() -> None:
     assert grant.size == Size(2000, 1)
     assert grant.title == "Lab \u00fc"
     assert (grant.idle_timeout_s, grant.max_lifetime_s) == (0.5, 31_536_000.0)
-    assert grant.read_only is True
+    assert grant.rights == {Right.START, Right.VIEW}
 
 
 @pytest.mark.parametrize("key", KEYS[1:])

@@ -46,9 +46,10 @@ async def test_what_the_controller_says_becomes_a_status_and_the_client_learns_n
 
     assert "detail" not in reply.json()
     assert daemon.list_asked() == ["t0ken", "t0ken"], "once for each knock"
-    lines = [record for record in caplog.records if record.getMessage() == "terminal refused"]
+    lines = [record for record in caplog.records if record.getMessage() == "refused"]
     assert [record.__dict__["code"] for record in lines] == [code] * 2
-    assert all(record.__dict__["reason"] for record in lines)
+    assert [record.__dict__["reason"] for record in lines] == [code] * 2
+    assert all(record.__dict__["detail"] for record in lines)
     assert {record.levelno for record in lines} == {logging.INFO if code == "denied" else logging.WARNING}
 
 

@@ -8,14 +8,14 @@ from fake_child import FakeChild, build_session
 from ws_subprocess.dialects.codec import Dialect, Message
 from ws_subprocess.dialects.native import NativeDialect
 from ws_subprocess.dialects.raw import RawDialect
-from ws_subprocess.model import Grant
+from ws_subprocess.model import TO_WATCH, Grant
 from ws_subprocess.service.bridge import Bridge
 from ws_subprocess.sessions.attachment import SessionLimits
 from ws_subprocess.sessions.session import Session
 from ws_subprocess.telemetry import Metrics
 
 LIMITS = SessionLimits(ring_bytes=2000, window_bytes=1000)
-READ_ONLY = Grant(command="/bin/true", read_only=True)
+READ_ONLY = Grant(command="/bin/true", rights=TO_WATCH)
 
 
 class Talk:

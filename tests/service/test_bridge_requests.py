@@ -8,6 +8,7 @@ from talking import Talk, native, raw
 from virtual_time import virtual_time
 
 from ws_subprocess.dialects.codec import Message
+from ws_subprocess.model import TO_WATCH, Right
 from ws_subprocess.service.bridge import Close
 
 
@@ -83,23 +84,50 @@ async def test_a_signal_for_a_command_that_became_somebody_else_is_told_to_be_im
     assert talk.bridge.close is None
 
 
-@pytest.mark.parametrize("message", [b"x", '{"type":"signal","name":"KILL"}', '{"type":"eof"}'])
+@pytest.mark.parametrize(
+    ("message", "code"),
+    [
+        (b"x", "read_only"),
+        ('{"type":"eof"}', "read_only"),
+        ('{"type":"signal","name":"TERM"}', "right_missing"),
+        ('{"type":"signal","name":"KILL"}', "right_missing"),
+    ],
+)
 @virtual_time
-async def test_of_a_viewer_nothing_reaches_the_command(message: Message) -> None:
-    talk = native(read_only=True)
+async def test_of_a_viewer_nothing_reaches_the_command(message: Message, code: str) -> None:
+    talk = native(rights=TO_WATCH)
 
     talk.bridge.receive(message)
 
-    assert [told["code"] for told in talk.take_json()] == ["read_only"]
+    assert [told["code"] for told in talk.take_json()] == [code]
     assert talk.child.written == b""
     assert talk.child.names() == ["start"]
-    assert talk.count("read_only") == 1
+    assert talk.count(code) == 1
+    talk.end()
+
+
+@pytest.mark.parametrize(
+    ("right", "allowed"),
+    [(Right.WRITE, "x"), (Right.SIGNAL, "TERM"), (Right.KILL, "KILL")],
+    ids=str,
+)
+@virtual_time
+async def test_each_right_allows_its_own_and_nothing_else(right: Right, allowed: str) -> None:
+    talk = native(rights=TO_WATCH | {right})
+
+    talk.bridge.receive(b"x")
+    for name in ("TERM", "KILL"):
+        talk.say(type="signal", name=name)
+
+    refused = [told["message"].split()[0] for told in talk.take_json()]
+    assert set(refused) == {"input", "TERM", "KILL"} - {"input" if allowed == "x" else allowed}
+    assert (talk.child.written == b"x") == (allowed == "x")
     talk.end()
 
 
 @virtual_time
 async def test_a_viewer_may_resize_its_window() -> None:
-    talk = native(read_only=True)
+    talk = native(rights=TO_WATCH)
 
     talk.say(type="resize", rows=30, cols=100)
 
@@ -111,7 +139,7 @@ async def test_a_viewer_may_resize_its_window() -> None:
 @virtual_time
 async def test_a_viewer_that_types_on_is_not_sent_away(build: Callable[..., Talk]) -> None:
     """Its keys are counted and not used; nothing about them breaks the protocol."""
-    talk = build(read_only=True)
+    talk = build(rights=TO_WATCH)
 
     for _ in range(1000):
         talk.bridge.receive(b"x")

@@ -13,22 +13,54 @@ from ws_subprocess.sessions.registry import SessionRegistry
 def test_no_more_places_are_given_than_there_are() -> None:
     registry = SessionRegistry(2)
 
-    with registry.place(), registry.place():
-        with pytest.raises(CapacityError) as caught, registry.place():
+    with registry.place("a"), registry.place("a"):
+        with pytest.raises(CapacityError) as caught, registry.place("a"):
             pass
         assert caught.value.code == "too_many_sessions"
         assert caught.value.retry_after_s
 
-    registry.check_room()
+    registry.check_room("a")
+
+
+def test_an_address_has_no_more_than_its_share() -> None:
+    registry = SessionRegistry(9, max_per_address=2)
+
+    with registry.place("a"), registry.place("a"), registry.place("b"):
+        with pytest.raises(CapacityError) as caught, registry.place("a"):
+            pass
+        assert caught.value.code == "too_many_sessions_user"
+        assert caught.value.retry_after_s
+        assert "max_sessions_per_address: 2" in caught.value.detail
+
+    registry.check_room("a")
+
+
+def test_a_principal_has_no_more_than_its_share() -> None:
+    registry = SessionRegistry(9, max_per_principal=1)
+
+    with registry.hold("lab"), registry.hold("other"):
+        with pytest.raises(CapacityError) as caught, registry.hold("lab"):
+            pass
+        assert caught.value.code == "too_many_sessions_user"
+
+    with registry.hold("lab"):
+        pass
+
+
+def test_who_has_no_name_shares_with_nobody() -> None:
+    registry = SessionRegistry(9, max_per_principal=1)
+
+    with registry.hold(""), registry.hold(""):
+        pass
 
 
 def test_a_place_is_free_again_whatever_happened_in_it() -> None:
     registry = SessionRegistry(1)
 
-    with pytest.raises(ZeroDivisionError), registry.place():
+    with pytest.raises(ZeroDivisionError), registry.place("a"):
         raise ZeroDivisionError
 
-    registry.check_room()
+    registry.check_room("a")
 
 
 def test_while_draining_there_is_no_room_however_empty_it_is() -> None:
@@ -36,7 +68,7 @@ def test_while_draining_there_is_no_room_however_empty_it_is() -> None:
     registry.begin_drain()
 
     with pytest.raises(CapacityError) as caught:
-        registry.check_room()
+        registry.check_room("a")
 
     assert caught.value.code == "draining"
     assert caught.value.retry_after_s
@@ -46,8 +78,8 @@ def test_while_draining_there_is_no_room_however_empty_it_is() -> None:
 async def test_it_is_empty_only_when_the_last_place_is_given_back() -> None:
     registry = SessionRegistry(5)
     waiter = asyncio.ensure_future(registry.wait_empty())
-    with registry.place():
-        with registry.place():
+    with registry.place("a"):
+        with registry.place("a"):
             waiting = asyncio.ensure_future(registry.wait_empty())
             await asyncio.sleep(1)
         await asyncio.sleep(1)

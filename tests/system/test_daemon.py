@@ -204,9 +204,9 @@ async def test_a_command_that_cannot_be_started_is_refused_before_the_upgrade_an
     status, text, _ = await refusal(daemon.open(controller.allow(**grant)))
 
     assert (status, text) == (502, "Cannot start command")
-    line = next(line for line in daemon.log_lines() if line["message"] == "terminal refused")
+    line = next(line for line in daemon.log_lines() if line["message"] == "refused")
     assert line["code"] == code
-    assert grant.get("cwd", grant["command"]) in line["reason"]
+    assert grant.get("cwd", grant["command"]) in line["detail"]
 
 
 async def test_without_a_controller_a_client_hears_so(launch_daemon: Callable[..., DaemonProcess]) -> None:

@@ -16,7 +16,7 @@ class OneCommand:
 
     def __init__(self, token: str, grant: Grant) -> None:
         self._token = token.encode()
-        self._answer = ParsedGrant(grant, ())
+        self._answer = ParsedGrant(grant)
 
     async def ask(self, credentials: Credentials, request: LaunchRequest) -> ParsedGrant:
         """Return the grant.

@@ -13,25 +13,39 @@ from types import MappingProxyType
 from typing import Any
 
 from ws_subprocess.errors import GrantError
-from ws_subprocess.model import DEFAULT_SIZE, SIZE_MAX, Grant, Size
+from ws_subprocess.model import ALL_RIGHTS, DEFAULT_SIZE, SIZE_MAX, TO_WATCH, Confinement, Grant, Right, Size
 
 PATH_MAX_BYTES = 4096
 ARGS_MAX = 10_000
 STRING_MAX_BYTES = 131_071  # MAX_ARG_STRLEN of Linux less its NUL: execve(2).
 ENV_MAX = 256
 TITLE_MAX_CHARS = 256
+PRINCIPAL_MAX_CHARS = 256
 SECONDS_MAX = 31_536_000
+COUNT_MAX = 2**62
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _TERM = re.compile(r"[A-Za-z0-9._+-]{1,64}")
+# What useradd(8) takes; a number is no name, so that nobody becomes 0 by a back door.
+_ACCOUNT = re.compile(r"[a-z_][a-z0-9_.-]{0,31}\$?", re.IGNORECASE)
+_UMASK = re.compile(r"0?[0-7]{3}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 @dataclass(frozen=True, slots=True)
+class SingleUse:
+    """That a token counts once: `key` is what is remembered of it, never itself, until `expires_at` (Unix time)."""
+
+    key: bytes
+    expires_at: float
+
+
+@dataclass(frozen=True, slots=True)
 class ParsedGrant:
-    """A grant, and the names of keys that were ignored."""
+    """A grant, the names of keys that were ignored, and whether its token is used up by it."""
 
     grant: Grant
-    unknown_keys: tuple[str, ...]
+    unknown_keys: tuple[str, ...] = ()
+    single_use: SingleUse | None = None
 
 
 def parse_grant(fields: Mapping[str, Any], is_env_refused: Callable[[str], bool]) -> ParsedGrant:
@@ -52,12 +66,19 @@ def parse_grant(fields: Mapping[str, Any], is_env_refused: Callable[[str], bool]
             rows=_parse_integer("rows", given.get("rows", DEFAULT_SIZE.rows)),
             cols=_parse_integer("cols", given.get("cols", DEFAULT_SIZE.cols)),
         ),
-        title=_parse_title(given["title"]) if "title" in given else PurePosixPath(command).name[:TITLE_MAX_CHARS],
+        title=(
+            _parse_text("title", given["title"], TITLE_MAX_CHARS)
+            if "title" in given
+            else PurePosixPath(command).name[:TITLE_MAX_CHARS]
+        ),
         idle_timeout_s=_parse_seconds("idle_timeout_s", given.get("idle_timeout_s")),
         max_lifetime_s=_parse_seconds("max_lifetime_s", given.get("max_lifetime_s")),
-        read_only=_parse_boolean("read_only", given.get("read_only", False)),
+        max_output_bytes=_parse_count("max_output_bytes", given.get("max_output_bytes")),
+        rights=_parse_rights(given),
+        confinement=_parse_confinement(given),
+        principal=_parse_text("principal", given.get("principal", ""), PRINCIPAL_MAX_CHARS),
     )
-    return ParsedGrant(grant, tuple(key for key in fields if key not in _KNOWN_KEYS))
+    return ParsedGrant(grant, tuple(key for key in fields if key not in GRANT_KEYS))
 
 
 def _parse_path(key: str, value: object, code: str) -> str:
@@ -123,13 +144,58 @@ def _parse_seconds(key: str, value: object) -> float | None:
     return float(value)
 
 
-def _parse_title(value: object) -> str:
-    if not isinstance(value, str) or len(value) > TITLE_MAX_CHARS or _CONTROL.search(value):
-        raise _refuse(
-            "controller_bad_schema", "title", value, f"at most {TITLE_MAX_CHARS} characters, no control characters"
-        )
-    _encode("title", value, "controller_bad_schema")
+def _parse_count(key: str, value: object) -> int | None:
+    if value is None:
+        return None
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= COUNT_MAX:
+        raise _refuse("controller_bad_schema", key, value, "a whole number, at least 1")
     return value
+
+
+def _parse_text(key: str, value: object, max_chars: int) -> str:
+    if not isinstance(value, str) or len(value) > max_chars or _CONTROL.search(value):
+        raise _refuse("controller_bad_schema", key, value, f"at most {max_chars} characters, no control characters")
+    _encode(key, value, "controller_bad_schema")
+    return value
+
+
+def _parse_rights(given: Mapping[str, Any]) -> frozenset[Right]:
+    names = given.get("rights")
+    rights = ALL_RIGHTS
+    if names is not None:
+        if not isinstance(names, list) or not all(isinstance(name, str) and name in ALL_RIGHTS for name in names):
+            raise _refuse("controller_bad_schema", "rights", names, f"a list of {', '.join(Right)}")
+        rights = frozenset(map(Right, names))
+    return rights & TO_WATCH if _parse_boolean("read_only", given.get("read_only", False)) else rights
+
+
+def _parse_confinement(given: Mapping[str, Any]) -> Confinement:
+    return Confinement(
+        user=_parse_account("user", given.get("user")),
+        group=_parse_account("group", given.get("group")),
+        umask=_parse_umask(given.get("umask")),
+        no_new_privs=_parse_boolean("no_new_privs", given.get("no_new_privs", False)),
+        memory_bytes=_parse_count("max_memory_bytes", given.get("max_memory_bytes")),
+        processes=_parse_count("max_processes", given.get("max_processes")),
+        cpu_s=_parse_count("max_cpu_s", given.get("max_cpu_s")),
+        open_files=_parse_count("max_open_files", given.get("max_open_files")),
+    )
+
+
+def _parse_account(key: str, value: object) -> str | None:
+    if value is None:
+        return None
+    if not isinstance(value, str) or not _ACCOUNT.fullmatch(value):
+        raise _refuse("controller_bad_schema", key, value, "an account's name")
+    return value
+
+
+def _parse_umask(value: object) -> int | None:
+    if value is None:
+        return None
+    if not isinstance(value, str) or not _UMASK.fullmatch(value):
+        raise _refuse("controller_bad_schema", "umask", value, 'three octal digits such as "027"')
+    return int(value, 8)
 
 
 def _check_string(key: str, value: str, code: str) -> None:
@@ -155,6 +221,29 @@ def _refuse(code: str, key: str, value: object, wanted: str) -> GrantError:
     return GrantError(code, f"{key}: {shown} is not {wanted}")
 
 
-_KNOWN_KEYS = frozenset(
-    {"command", "args", "cwd", "env", "tty", "rows", "cols", "title", "idle_timeout_s", "max_lifetime_s", "read_only"}
+GRANT_KEYS = frozenset(
+    {
+        "command",
+        "args",
+        "cwd",
+        "env",
+        "tty",
+        "rows",
+        "cols",
+        "title",
+        "idle_timeout_s",
+        "max_lifetime_s",
+        "max_output_bytes",
+        "read_only",
+        "rights",
+        "principal",
+        "user",
+        "group",
+        "umask",
+        "no_new_privs",
+        "max_memory_bytes",
+        "max_processes",
+        "max_cpu_s",
+        "max_open_files",
+    }
 )

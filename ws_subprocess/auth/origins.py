@@ -28,9 +28,13 @@ class OriginPolicy:
     Args:
         allow_origins: Further origins, each `scheme://host[:port]`.
         allow_hosts: Further host names, without port.
+        is_origin_required: Refuse at the doors who sends no Origin.
     """
 
-    def __init__(self, allow_origins: tuple[str, ...], allow_hosts: tuple[str, ...]) -> None:
+    def __init__(
+        self, allow_origins: tuple[str, ...], allow_hosts: tuple[str, ...], is_origin_required: bool = False
+    ) -> None:
+        self.is_origin_required = is_origin_required
         self._origins = frozenset(parse_origin(text) for text in allow_origins)
         self._hosts = frozenset(name.lower() for name in allow_hosts) | {"localhost"}
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from ws_subprocess.config.parse import BYTES_PER_UNIT, parse_duration, parse_integer, parse_size
+from ws_subprocess.config.secrets import SecretInPlaceError
 
 T = TypeVar("T")
 
@@ -232,6 +233,8 @@ class Many:
     def _check_item(self, item: object) -> str:
         try:
             return self.item.check(item)
+        except SecretInPlaceError:
+            raise  # Who repeats it here gives it away.
         except ValueError as exc:
             text = str(exc)
             raise type(exc)(text if quote(item) in text else f"{quote(item)}: {text}") from exc

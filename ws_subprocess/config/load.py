@@ -13,6 +13,7 @@ from typing import Any
 from ws_subprocess.config.file import read_file
 from ws_subprocess.config.kinds import WrongTypeError, quote
 from ws_subprocess.config.problems import ConfigError, Problem
+from ws_subprocess.config.secrets import SecretInPlaceError
 from ws_subprocess.config.settings import ENVIRONMENT_PREFIX, SETTINGS, Settings, conflicts
 
 CONFIG_VARIABLE = "WS_SUBPROCESS_CONFIG"
@@ -112,6 +113,9 @@ def _read(item: Given) -> Any:
 
 def _wrong_value(item: Given, reason: ValueError) -> Problem:
     text = f"{item.key} = {quote(item.raw)}: {reason}"
+    if isinstance(reason, SecretInPlaceError):
+        # What stands there may be the secret.
+        return Problem(item.origin, "secret_in_argv", f"{item.key}: {reason}")
     if isinstance(reason, WrongTypeError):
         return Problem(item.origin, "bad_config", text)
     return Problem(item.origin, "bad_listen" if item.key == "listen" else "bad_value", text)
@@ -121,11 +125,11 @@ def _contradictions(values: Mapping[str, Any], origins: Mapping[str, str], broke
     for conflict in conflicts(values):
         if broken.isdisjoint(conflict.keys):
             origin = next((origins[key] for key in conflict.keys if origins[key] != DEFAULT), DEFAULT)
-            yield Problem(origin, "bad_value", conflict.text)
+            yield Problem(origin, conflict.code, conflict.text)
 
 
 def _unreadable_files(values: Mapping[str, Any], origins: Mapping[str, str]) -> Iterator[Problem]:
-    for key in ("tls_cert", "tls_key"):
+    for key in ("tls_cert", "tls_key", "controller_ca", "controller_cert", "controller_key", "tokens_file"):
         path = values[key]
         if not path:
             continue

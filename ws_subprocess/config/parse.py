@@ -19,6 +19,7 @@ _INTEGER = re.compile(r"-?[0-9]{1,15}")
 _HOST_LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
 _PATH_SEGMENT = re.compile(r"[A-Za-z0-9._~-]+")
 _MODE = re.compile(r"0?([0-7]{3})")
+_ACCOUNT = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}\$?")
 _PRINTABLE_ASCII = re.compile(r"[!-~]+")
 
 
@@ -62,6 +63,11 @@ def parse_url(text: str) -> str:
     if any(name == "token" for name, _ in parse_qsl(parts.query, keep_blank_values=True)):
         raise ValueError("its query has a token already; leave it out, each question adds its own")
     return text
+
+
+def parse_optional_url(text: str) -> str:
+    """Return what `parse_url` does; "" for none."""
+    return parse_url(text) if text else text
 
 
 def parse_origin(text: str) -> str:
@@ -117,8 +123,29 @@ def parse_mode(text: str) -> str:
 
 def parse_path(text: str) -> str:
     """Return a file's path, which may be empty, as it was written."""
-    if "\0" in text:
-        raise ValueError("a path has no NUL")
+    if not text.isprintable():
+        raise ValueError("not a path that can be shown; name one without control characters")
+    return text
+
+
+def parse_absolute_path(text: str) -> str:
+    """Return an absolute path without `..`, as it was written."""
+    if not text.startswith("/") or not text.isprintable() or ".." in text.split("/"):
+        raise ValueError("not an absolute path without ..; write /usr/bin/top")
+    return text
+
+
+def parse_account(text: str) -> str:
+    """Return the name of an account or group; "" for none."""
+    if text and not _ACCOUNT.fullmatch(text):
+        raise ValueError("not the name of an account; write it as /etc/passwd has it (numbers are not taken)")
+    return text
+
+
+def parse_word(text: str) -> str:
+    """Return printable ASCII without spaces; "" for none."""
+    if text and not (_PRINTABLE_ASCII.fullmatch(text) and len(text) <= 1024):
+        raise ValueError("not printable text without spaces")
     return text
 
 

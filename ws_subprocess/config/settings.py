@@ -4,27 +4,33 @@ Laws: a `Settings` that exists is valid, whether it was loaded or built in Pytho
 else. Whether a named file can be read is known only where settings are loaded (`load`).
 """
 
+import ipaddress
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, TypeVar
 
-from ws_subprocess.address import parse_listen
+from ws_subprocess.address import Tcp, parse_listen
 from ws_subprocess.config.kinds import Bytes, Choice, Count, Duration, Kind, Many, Switch, Text, quote
 from ws_subprocess.config.parse import (
+    parse_absolute_path,
+    parse_account,
     parse_base_path,
     parse_host,
     parse_mode,
     parse_network,
+    parse_optional_url,
     parse_origin,
     parse_path,
-    parse_url,
+    parse_word,
 )
+from ws_subprocess.config.secrets import parse_key, parse_secret
 
 T = TypeVar("T")
 
 KIB = 1024
 MIB = 1024 * KIB
 ENVIRONMENT_PREFIX = "WS_SUBPROCESS_"
+CONTROLLER_URL_DEFAULT = "http://127.0.0.1/ws-controller"
 
 
 def _listen(text: str) -> str:
@@ -34,12 +40,17 @@ def _listen(text: str) -> str:
 
 
 LISTEN = Text(_listen, "ADDRESS", "host:port, [v6]:port, unix:/path, fd:N, systemd")
-URL = Text(parse_url, "URL", "http:// or https:// URL")
+URL = Text(parse_optional_url, "URL", "http:// or https:// URL")
 BASE_PATH = Text(parse_base_path, "PATH", "empty, /a, /a/b")
 ORIGIN = Text(parse_origin, "ORIGIN", "scheme://host[:port]")
 HOST = Text(parse_host, "HOST", "host name without port")
 NETWORK = Text(parse_network, "NETWORK", "IP address, CIDR network, unix")
 FILE = Text(parse_path, "FILE", "path")
+SECRET = Text(parse_secret, "SECRET", "file:PATH, env:NAME")
+KEY = Text(parse_key, "KEY", "[KID=]ALGORITHM:file:PATH, [KID=]ALGORITHM:env:NAME")
+WORD = Text(parse_word, "TEXT", "printable text without spaces")
+ACCOUNT = Text(parse_account, "NAME", "account name")
+ABSOLUTE_PATH = Text(parse_absolute_path, "PATH", "absolute path")
 MODE = Text(parse_mode, "MODE", "octal file mode")
 
 
@@ -60,10 +71,50 @@ class Settings:
     listen: tuple[str, ...] = _setting(
         ("127.0.0.1:8866",), Many(LISTEN, least=1), "where to listen; port 0 takes a free one"
     )
+    insecure_listen: bool = _setting(
+        False, Switch(), "listen beyond this machine without TLS and without a trusted proxy in front"
+    )
     controller_url: str = _setting(
-        "http://127.0.0.1/ws-controller", URL, "the controller that is asked what a token may run"
+        "",
+        URL,
+        f"the controller that is asked what a token may run; {CONTROLLER_URL_DEFAULT} where neither this nor jwt_keys, "
+        "jwt_jwks_url or tokens_file is set",
     )
     controller_timeout_s: float = _setting(5.0, Duration(0.1, 60), "how long one question to the controller may take")
+    controller_max_questions: int = _setting(64, Count(1, 1000), "questions to the controller at a time; others wait")
+    controller_socket: str = _setting("", FILE, "unix socket that the controller listens on, whatever host its URL has")
+    controller_ca: str = _setting("", FILE, "certificates (PEM) that the controller's must be signed by")
+    controller_cert: str = _setting("", FILE, "certificate (PEM) to show to the controller; with controller_key")
+    controller_key: str = _setting("", FILE, "private key (PEM) of controller_cert")
+    controller_hmac_key: str = _setting(
+        "", SECRET, "key that the controller signs its answers with; others are refused then"
+    )
+    jwt_keys: tuple[str, ...] = _setting((), Many(KEY), "keys that verify signed tokens (JWT)", flag="jwt-key")
+    jwt_jwks_url: str = _setting("", URL, "where an issuer publishes its keys (JWKS)")
+    jwt_audience: str = _setting("", WORD, "the aud that signed tokens must name")
+    jwt_issuer: str = _setting("", WORD, "the iss that signed tokens must have, if set")
+    jwt_type: str = _setting("", WORD, "the typ that signed tokens must have; if not set, JWT or none")
+    jwt_leeway_s: float = _setting(30.0, Duration(0, 300), "how far the issuer's clock may be off")
+    jwt_max_lifetime_s: float = _setting(3600.0, Duration(1, 31_536_000), "longest life of a signed token, exp - iat")
+    tokens_file: str = _setting("", FILE, "static tokens (TOML), stored as hashes; see `ws-subprocess token hash`")
+    token_once: bool = _setting(
+        False, Switch(), "let the controller's tokens count once, too, as signed ones with a jti do"
+    )
+    state_dir: str = _setting(
+        "", FILE, "where used tokens are remembered; $STATE_DIRECTORY or $XDG_STATE_HOME/ws-subprocess if not set"
+    )
+    allow_commands: tuple[str, ...] = _setting(
+        (), Many(ABSOLUTE_PATH), "the only commands that may be granted; DIR/ for all below it", flag="allow-command"
+    )
+    allow_cwds: tuple[str, ...] = _setting(
+        (), Many(ABSOLUTE_PATH), "the only working directories, with all below them", flag="allow-cwd"
+    )
+    allow_users: tuple[str, ...] = _setting(
+        (), Many(ACCOUNT), "the only accounts that commands may run as", flag="allow-user"
+    )
+    user: str = _setting("", ACCOUNT, "account that commands run as where the grant names none; needs root")
+    group: str = _setting("", ACCOUNT, "group of these commands; the account's own if not set")
+    allow_setuid: bool = _setting(False, Switch(), "let commands gain privileges by setuid programs such as sudo")
     base_path: str = _setting("", BASE_PATH, "prefix of every route, for a daemon below a path of another site")
     allow_origins: tuple[str, ...] = _setting(
         (), Many(ORIGIN), "other origins whose pages may open terminals", flag="allow-origin"
@@ -71,10 +122,20 @@ class Settings:
     allow_hosts: tuple[str, ...] = _setting(
         (), Many(HOST), "names in the Host header besides localhost and IP addresses", flag="allow-host"
     )
+    require_origin: bool = _setting(False, Switch(), "refuse clients that send no Origin: all that are no browsers")
     trusted_proxies: tuple[str, ...] = _setting(
         (), Many(NETWORK), "peers whose X-Forwarded-For and X-Forwarded-Proto are believed", flag="trusted-proxy"
     )
     max_sessions: int = _setting(1000, Count(1, 100_000), "sessions at a time; more are refused with 503")
+    max_sessions_per_address: int = _setting(0, Count(0, 100_000), "of them for one address; 0 for no limit")
+    max_sessions_per_principal: int = _setting(100, Count(0, 100_000), "of them for one principal; 0 for no limit")
+    max_handshakes_per_address: int = _setting(
+        20, Count(0, 10_000), "handshakes a second of one address, ten times as many at once; 0 for no limit"
+    )
+    max_waiting: int = _setting(
+        1000, Count(16, 100_000), "connections that have asked for nothing yet; beyond, some of them are cut at random"
+    )
+    max_waiting_per_address: int = _setting(100, Count(1, 100_000), "of them from one address")
     tls_cert: str = _setting("", FILE, "certificate chain (PEM); with tls_key, listens with TLS")
     tls_key: str = _setting("", FILE, "private key (PEM) of tls_cert")
     unix_mode: str = _setting("0600", MODE, "file mode of unix sockets")
@@ -93,6 +154,7 @@ class Settings:
     )
     input_bytes: int = _setting(MIB, Bytes(16 * KIB, 64 * MIB), "input per session that its command has not read yet")
     metrics: str = _setting("loopback", Choice(("loopback", "all", "off")), "who may read /metrics")
+    audit_log: str = _setting("", FILE, "file for the audit's lines, one per decision; in the log if not set")
     log_format: str = _setting(
         "auto", Choice(("auto", "console", "json")), "form of the log; auto is console on a terminal, else json"
     )
@@ -143,8 +205,9 @@ SETTINGS: Mapping[str, Setting] = {
 class Conflict:
     """Values that are right alone and wrong together."""
 
-    keys: tuple[str, str]
+    keys: tuple[str, ...]
     text: str
+    code: str = "bad_value"
 
 
 def conflicts(values: Mapping[str, Any]) -> Iterator[Conflict]:
@@ -153,6 +216,33 @@ def conflicts(values: Mapping[str, Any]) -> Iterator[Conflict]:
         window, ring = (SETTINGS[key].kind.show(values[key]) for key in ("window_bytes", "ring_bytes"))
         text = f"window_bytes = {window}: more than half of ring_bytes = {ring}; lower the one or raise the other"
         yield Conflict(("window_bytes", "ring_bytes"), text)
-    if bool(values["tls_cert"]) != bool(values["tls_key"]):
-        given, missing = ("tls_cert", "tls_key") if values["tls_cert"] else ("tls_key", "tls_cert")
-        yield Conflict((given, missing), f"{given} = {quote(values[given])}: of no use alone; give {missing} too")
+    is_guarded = values["tls_cert"] or values["trusted_proxies"] or values["insecure_listen"]
+    if not is_guarded and (open_addresses := [text for text in values["listen"] if not _is_local(text)]):
+        text = (
+            f"listen = {quote(open_addresses[0])}: tokens and terminals would cross the network readable by all; give "
+            "tls_cert and tls_key, name the proxy in front in trusted_proxies, or say insecure_listen"
+        )
+        yield Conflict(("listen",), text, "insecure_listen")
+    for pair in (("tls_cert", "tls_key"), ("controller_cert", "controller_key")):
+        given = [key for key in pair if values[key]]
+        if len(given) == 1:
+            missing = pair[1] if given[0] == pair[0] else pair[0]
+            text = f"{given[0]} = {quote(values[given[0]])}: of no use alone; give {missing} too"
+            yield Conflict((given[0], missing), text)
+    for key in ("jwt_keys", "jwt_jwks_url"):
+        if values[key] and not values["jwt_audience"]:
+            text = (
+                f"{key} = {quote(SETTINGS[key].kind.show(values[key]))}: of no use without jwt_audience; name the aud"
+            )
+            yield Conflict((key, "jwt_audience"), text)
+
+
+def _is_local(listen: str) -> bool:
+    """Tell whether only this machine can connect there; of a socket that is handed over, somebody else knows."""
+    address = parse_listen(listen)
+    if not isinstance(address, Tcp) or address.host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(address.host).is_loopback
+    except ValueError:
+        return False

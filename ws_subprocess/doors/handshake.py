@@ -38,6 +38,16 @@ def check_origin(scope: Scope, headers: Headers, policy: OriginPolicy) -> None:
     policy.check(scheme, headers.get("host"), headers.get("origin"))
 
 
+def require_origin(headers: Headers, policy: OriginPolicy) -> None:
+    """Pass a request that says which page it comes from, where the operator wants that.
+
+    Raises:
+        RequestError: `origin_required`.
+    """
+    if policy.is_origin_required and headers.get("origin") is None:
+        raise RequestError("origin_required", "require_origin refuses clients that are no browsers")
+
+
 def read_request(scope: Scope, door: str) -> LaunchRequest:
     """Return who asks and for what size.
 

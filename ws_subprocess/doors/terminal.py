@@ -17,7 +17,14 @@ from ws_subprocess.auth.origins import OriginPolicy
 from ws_subprocess.dialects.codec import Dialect
 from ws_subprocess.dialects.native import SUBPROTOCOL, NativeDialect
 from ws_subprocess.dialects.raw import RawDialect
-from ws_subprocess.doors.handshake import check_origin, get_peer, list_protocols, read_credentials, read_request
+from ws_subprocess.doors.handshake import (
+    check_origin,
+    get_peer,
+    list_protocols,
+    read_credentials,
+    read_request,
+    require_origin,
+)
 from ws_subprocess.doors.links import DirectLink, QueuedLink, find_channel
 from ws_subprocess.doors.problems import build_response, refuse
 from ws_subprocess.errors import BridgeError
@@ -47,7 +54,8 @@ class TerminalDoor:
         request, credentials = LaunchRequest(DOOR, get_peer(scope)), None
         try:
             check_origin(scope, headers, self._policy)
-            self._launcher.check_room()
+            require_origin(headers, self._policy)
+            self._launcher.check_room(request.peer)
             credentials = read_credentials(scope, headers, offered)
             request = read_request(scope, DOOR)
         except BridgeError as exc:
@@ -71,7 +79,7 @@ class TerminalDoor:
             return response
         try:
             check_origin(request.scope, headers, self._policy)
-            self._launcher.check_room()
+            self._launcher.check_room(get_peer(request.scope))
             error = self._launcher.explain_refusal(read_credentials(request.scope, headers, list_protocols(headers)))
         except BridgeError as exc:
             error = exc

@@ -18,10 +18,10 @@ from websockets.http11 import Response
 from websockets.protocol import OPEN
 from websockets.server import ServerProtocol
 
+from ws_subprocess.rate import TokenBucket
 from ws_subprocess.server.frames import MAX_FRAGMENTS, Assembler, TooManyFragmentsError, encode
 from ws_subprocess.server.linger import linger
 from ws_subprocess.server.liveness import HangupWatch, Keepalive, Pulse
-from ws_subprocess.server.rate import TokenBucket
 from ws_subprocess.server.settings import LINGER_S, WRITE_ABORT_BYTES, WRITE_HIGH_WATER_BYTES, ServerSettings
 from ws_subprocess.server.websocket_roles import Listener, Phase
 

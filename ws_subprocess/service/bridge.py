@@ -26,7 +26,7 @@ from ws_subprocess.dialects.events import (
     Signal,
 )
 from ws_subprocess.errors import FAULTS, Fault
-from ws_subprocess.model import STDOUT
+from ws_subprocess.model import STDOUT, Right
 from ws_subprocess.sessions.replay import Gap
 from ws_subprocess.sessions.session import Session
 from ws_subprocess.telemetry import Metrics
@@ -88,7 +88,7 @@ class Bridge:
         self._exit_sent = False
         self.close: Close | None = None
         grant = session.grant
-        role = "viewer" if grant.read_only else "owner"
+        role = "owner" if Right.WRITE in grant.rights else "viewer"
         self._replies.append(Hello(session.id, self._attachment.offset, session.size, grant.tty, role, grant.title))
 
     @property
@@ -165,13 +165,15 @@ class Bridge:
         self._attachment.write(data)
 
     def _may_type(self) -> bool:
-        if self._session.grant.read_only:
-            self._warn("read_only", "input was not used")
-            return False
-        return True
+        if Right.WRITE in self._session.grant.rights:
+            return True
+        self._warn("read_only", "input was not used")
+        return False
 
     def _signal(self, name: str) -> None:
-        if not self._may_type():
+        right = Right.KILL if name == "KILL" else Right.SIGNAL
+        if right not in self._session.grant.rights:
+            self._warn("right_missing", f"{name} was not sent: the grant's rights lack {right}")
             return
         if not self._session.is_running:
             self._warn("not_running", f"{name} was not sent: the command has ended")

@@ -4,27 +4,38 @@ Law: a place in the registry is held from before the question until nothing of t
 """
 
 import asyncio
+import ipaddress
 import logging
 import secrets
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 
 from ws_subprocess.auth.gate import Gate
 from ws_subprocess.dialects.native import name_signal
-from ws_subprocess.errors import BridgeError, RequestError
+from ws_subprocess.errors import BridgeError, CapacityError, RequestError
 from ws_subprocess.model import Credentials, Grant, LaunchRequest, SessionId
 from ws_subprocess.process.spawner import Spawner
+from ws_subprocess.rate import RateTable
+from ws_subprocess.service.audit import note_granted, note_refused
 from ws_subprocess.sessions.attachment import SessionLimits
 from ws_subprocess.sessions.registry import SessionRegistry
 from ws_subprocess.sessions.session import Session
 from ws_subprocess.telemetry import Metrics
 
+_RETRY_AFTER_S = 1
+_KNOCK_BURST_S = 10
+_ADDRESSES_MAX = 10_000
+
 log = logging.getLogger(__name__)
 
 
 class Launcher:
-    """Starts sessions for whoever the gate lets in."""
+    """Starts sessions for whoever the gate lets in.
+
+    Args:
+        handshakes_per_s: How often one address may knock in the long run, ten times as often at once; 0 for no limit.
+    """
 
     def __init__(
         self,
@@ -33,12 +44,15 @@ class Launcher:
         registry: SessionRegistry,
         limits: SessionLimits,
         metrics: Metrics,
+        handshakes_per_s: int = 0,
     ) -> None:
         self._gate = gate
         self._spawner = spawner
         self._registry = registry
         self._limits = limits
         self._metrics = metrics
+        burst = handshakes_per_s * _KNOCK_BURST_S
+        self._knocks = RateTable(handshakes_per_s, burst, _ADDRESSES_MAX) if handshakes_per_s else None
 
     @asynccontextmanager
     async def launch(self, credentials: Credentials, request: LaunchRequest) -> AsyncIterator[Session]:
@@ -48,17 +62,21 @@ class Launcher:
             BridgeError: Refused, full, or the command could not be started.
         """
         begun = time.perf_counter()
-        with self._registry.place():
-            session = await self._start(credentials, request)
+        with ExitStack() as places:
+            places.enter_context(self._registry.place(request.peer))
+            session = await self._start(credentials, request, places)
             self._metrics.start_s.observe(time.perf_counter() - begun)
             try:
                 yield session
             finally:
                 await _end(session)
 
-    def check_room(self) -> None:
-        """Raise `CapacityError` when a new session would be refused now, before anything costs a token."""
-        self._registry.check_room()
+    def check_room(self, peer: str) -> None:
+        """Raise `CapacityError` when this peer would be refused now, before anything costs a token."""
+        self._registry.check_room(peer)
+        if self._knocks is not None and not _is_loopback(peer) and not self._knocks.allows(peer, time.monotonic()):
+            detail = f"{peer} knocks more often than max_handshakes_per_address"
+            raise CapacityError("too_many_handshakes", detail, _RETRY_AFTER_S)
 
     def explain_refusal(self, credentials: Credentials) -> BridgeError:
         """Return why this token was refused a moment ago, or that an upgrade is needed."""
@@ -66,16 +84,26 @@ class Launcher:
 
     def note_refusal(self, error: BridgeError, request: LaunchRequest, credentials: Credentials | None = None) -> None:
         """Count and log a refusal, and keep it for a page that asks why."""
-        self._metrics.refusals.labels(error.code).inc()
+        self._metrics.refusals.labels(error.reason).inc()
         if credentials is not None:
             self._gate.remember_refusal(credentials, error)
-        facts = {"code": error.code, "reason": error.detail, "peer": request.peer}
-        log.log(_choose_level(error), "%s refused", request.door, extra=facts)
+        note_refused(error, request)
 
-    async def _start(self, credentials: Credentials, request: LaunchRequest) -> Session:
-        grant = await self._gate.authorize(credentials, request)
-        # Those who end all sessions must not meet one that begins behind their back.
-        self._registry.check_open()
+    async def _start(self, credentials: Credentials, request: LaunchRequest, places: ExitStack) -> Session:
+        def admit(grant: Grant) -> None:
+            # Those who end all sessions must not meet one that begins behind their back.
+            self._registry.check_open()
+            places.enter_context(self._registry.hold(grant.principal))
+
+        grant = await self._gate.authorize(credentials, request, admit)
+        try:
+            self._registry.check_open()
+            return self._spawn(grant, request)
+        except BridgeError as exc:
+            exc.grant = grant
+            raise
+
+    def _spawn(self, grant: Grant, request: LaunchRequest) -> Session:
         session_id = SessionId(secrets.token_hex(16))
         size = request.size or grant.size
         child = self._spawner.start(grant, session_id, size)
@@ -83,7 +111,7 @@ class Launcher:
         self._registry.add(session)
         session.finished.add_done_callback(lambda _: self._note_end(session))
         self._metrics.starts.labels(request.door).inc()
-        _log_start(session, grant, request)
+        note_granted(session, request)
         return session
 
     def _note_end(self, session: Session) -> None:
@@ -116,17 +144,9 @@ async def _end(session: Session) -> None:
         raise
 
 
-def _log_start(session: Session, grant: Grant, request: LaunchRequest) -> None:
-    facts = {
-        "session": session.id,
-        "door": request.door,
-        "peer": request.peer,
-        "command": grant.command,
-        "pid": session.pid,
-    }
-    log.info("session started", extra=facts)
-
-
-def _choose_level(error: BridgeError) -> int:
-    """A refusal is routine; what an operator should mend is a warning."""
-    return logging.WARNING if error.fault.status >= 500 else logging.INFO
+def _is_loopback(peer: str) -> bool:
+    """Tell whether a peer is on this machine, or behind a proxy on it that nobody told us to trust."""
+    try:
+        return ipaddress.ip_address(peer).is_loopback
+    except ValueError:  # A unix socket.
+        return True

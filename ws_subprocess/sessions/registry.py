@@ -5,8 +5,9 @@ Law: a place is taken before anything is asked or started, so that no race can e
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 from ws_subprocess.errors import CapacityError
 from ws_subprocess.model import SessionId
@@ -18,15 +19,43 @@ _RETRY_WHEN_DRAINING_S = 30
 log = logging.getLogger(__name__)
 
 
+class _Shares:
+    """How many sessions each of a kind of owners has; 0 as the most is no limit."""
+
+    def __init__(self, kind: str, most: int) -> None:
+        self._kind = kind
+        self._most = most
+        self._counts: Counter[str] = Counter()
+
+    def check(self, owner: str) -> None:
+        if self._most and self._counts[owner] >= self._most:
+            detail = f"max_sessions_per_{self._kind}: {self._most} for {owner!a}"
+            raise CapacityError("too_many_sessions_user", detail, _RETRY_WHEN_FULL_S)
+
+    @contextmanager
+    def hold(self, owner: str) -> Iterator[None]:
+        self.check(owner)
+        self._counts[owner] += 1
+        try:
+            yield
+        finally:
+            self._counts[owner] -= 1
+            if not self._counts[owner]:
+                del self._counts[owner]
+
+
 class SessionRegistry:
     """Knows every live session of one daemon.
 
     Args:
         max_sessions: Most sessions at a time, those being started included.
+        max_per_address, max_per_principal: Most of them for one address, and for one principal; 0 for no limit.
     """
 
-    def __init__(self, max_sessions: int) -> None:
+    def __init__(self, max_sessions: int, max_per_address: int = 0, max_per_principal: int = 0) -> None:
         self._max_sessions = max_sessions
+        self._addresses = _Shares("address", max_per_address)
+        self._principals = _Shares("principal", max_per_principal)
         self._sessions: dict[SessionId, Session] = {}
         self._listeners: list[Callable[[Session], None]] = []
         self._places = 0
@@ -41,27 +70,37 @@ class SessionRegistry:
         return len(self._sessions)
 
     @contextmanager
-    def place(self) -> Iterator[None]:
+    def place(self, address: str) -> Iterator[None]:
         """Hold one of the places for as long as the block runs.
 
         Raises:
-            CapacityError: All are taken, or the daemon is draining.
+            CapacityError: All are taken, or this address has its share, or the daemon is draining.
         """
-        self.check_room()
+        self.check_room(address)
         self._places += 1
         self._empty.clear()
         try:
-            yield
+            with self._addresses.hold(address):
+                yield
         finally:
             self._places -= 1
             if self._places == 0:
                 self._empty.set()
 
-    def check_room(self) -> None:
-        """Raise `CapacityError` when a new session would be refused now."""
+    def hold(self, principal: str) -> AbstractContextManager[None]:
+        """Count the block as a session of `principal`; who has no name is not counted.
+
+        Raises:
+            CapacityError: This principal has its share.
+        """
+        return self._principals.hold(principal) if principal else nullcontext()
+
+    def check_room(self, address: str) -> None:
+        """Raise `CapacityError` when a new session of this address would be refused now."""
         self.check_open()
         if self._places >= self._max_sessions:
             raise CapacityError("too_many_sessions", f"max_sessions: {self._max_sessions}", _RETRY_WHEN_FULL_S)
+        self._addresses.check(address)
 
     def check_open(self) -> None:
         """Raise `CapacityError` when the daemon is draining."""

@@ -1,0 +1,40 @@
+"""One line for each decision of the gate: when, at which door, who, from where, what was decided and why.
+
+Law: names and codes only: no token, key, argument, input or environment value; of a command its name without the path.
+"""
+
+import logging
+import posixpath
+
+from ws_subprocess.errors import BridgeError
+from ws_subprocess.model import Grant, LaunchRequest
+from ws_subprocess.sessions.session import Session
+from ws_subprocess.telemetry import AUDIT_LOGGER
+
+log = logging.getLogger(AUDIT_LOGGER)
+
+
+def note_granted(session: Session, request: LaunchRequest) -> None:
+    """Write down that a command was started."""
+    log.info(
+        "session started",
+        extra=_facts("granted", "", request, session.grant) | {"session": session.id, "pid": session.pid},
+    )
+
+
+def note_refused(error: BridgeError, request: LaunchRequest) -> None:
+    """Write down that nothing was started; what an operator should mend is a warning."""
+    level = logging.WARNING if error.fault.status >= 500 else logging.INFO
+    facts = _facts("refused", error.reason, request, error.grant) | {"code": error.code, "detail": error.detail}
+    log.log(level, "refused", extra=facts)
+
+
+def _facts(decision: str, reason: str, request: LaunchRequest, grant: Grant | None) -> dict[str, object]:
+    return {
+        "decision": decision,
+        "reason": reason,
+        "door": request.door,
+        "principal": grant.principal if grant else "",
+        "peer": request.peer,
+        "command": posixpath.basename(grant.command) if grant else "",
+    }

@@ -1,0 +1,1 @@
+"""What outlives the daemon; the only place that speaks SQL."""
