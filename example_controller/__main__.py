@@ -22,6 +22,7 @@ from example_controller.guard import CONTROLLER_PATH
 from example_controller.listening import Address, address, listen
 from example_controller.passwords import hash_password
 from example_controller.programs import DEMO_USERS, CommandMissingError, single_command
+from example_controller.signing import KeyFileError, read_key
 
 EXIT_INTERRUPTED = 130
 SHUTDOWN_TIMEOUT_S = 2
@@ -37,9 +38,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         only_program = single_command(options.command) if options.command else None
+        key = read_key(options.sign_with) if options.sign_with else None
         listener = listen(options.listen)
         database = _open_database(options.database)
-    except (CommandMissingError, DatabaseError) as exc:
+    except (CommandMissingError, DatabaseError, KeyFileError) as exc:
         parser.error(str(exc))
     except OSError as exc:
         parser.error(f"--listen {options.listen}: {exc.strerror}")
@@ -47,10 +49,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for user in DEMO_USERS:
             database.add_user(user.name, hash_password(user.password))
     origin = f"http://{Address(options.listen.host, listener.getsockname()[1])}"
-    print("The daemon that goes with it:", shlex.join(["ws-subprocess", "serve", *daemon_options(origin)]))
+    hints = daemon_options(origin) + (["--controller-hmac-key", f"file:{options.sign_with}"] if key else [])
+    print("The daemon that goes with it:", shlex.join(["ws-subprocess", "serve", *hints]))
     _log_to_stderr()
     try:
-        return _serve(create_app(database, origin, options.daemon, only_program), listener, origin)
+        return _serve(create_app(database, origin, options.daemon, only_program, key), listener, origin)
     finally:
         database.close()
 
@@ -73,6 +76,7 @@ def _parser() -> argparse.ArgumentParser:
         "--daemon", type=_daemon_url, default="http://127.0.0.1:8866", metavar="URL", help="ws-subprocess; %(default)s"
     )
     parser.add_argument("--database", type=Path, default=default_database(), metavar="FILE", help="SQLite; %(default)s")
+    parser.add_argument("--sign-with", type=Path, metavar="FILE", help="key that the daemon has as controller_hmac_key")
     parser.add_argument("command", nargs="*", metavar="COMMAND", help="after --: the only program, for everybody")
     return parser
 

@@ -28,6 +28,7 @@ from example_controller.database import SESSION_LIFETIME_S, Database
 from example_controller.guard import CONTROLLER_PATH, Guard, terminal_policy
 from example_controller.passwords import NOBODYS_HASH, is_password
 from example_controller.programs import Program, programs_of
+from example_controller.signing import HEADER, sign
 
 COOKIE = "example_controller_session"
 FORM_BYTES = 4096
@@ -57,10 +58,11 @@ class Visitor:
 class Controller:
     """What the routes share. `daemon` is the base URL of ws-subprocess as the browser sees it."""
 
-    def __init__(self, database: Database, daemon: str, only_program: Program | None) -> None:
+    def __init__(self, database: Database, daemon: str, only_program: Program | None, key: bytes | None) -> None:
         self._database = database
         self._daemon = daemon
         self._only_program = only_program
+        self._key = key
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="database")
 
     @asynccontextmanager
@@ -87,7 +89,9 @@ class Controller:
             log.info("token refused")
             return PlainTextResponse("Invalid token\n", 403)
         log.info("token used")
-        return Response(grant_json, media_type="application/json")
+        answer = grant_json.encode()
+        signed = {HEADER: sign(self._key, "GET", tokens[0].encode(), answer)} if self._key else None
+        return Response(answer, media_type="application/json", headers=signed)
 
     async def token(self, request: Request) -> Response:
         """`POST /programs/{id}/token`, for "Start again" in an open page: a new token as JSON."""
@@ -158,6 +162,8 @@ class Controller:
         if grant is None:
             raise HTTPException(404, f"{program.name} is not on this machine any more.")
         log.info("token written", extra={"user": visitor.name or "anybody", "program": program.id})
+        if visitor.name is not None:
+            grant["principal"] = visitor.name  # The daemon's audit says who it was, and counts this user's terminals.
         return await self._stored(self._database.write_token, grant)
 
     async def _stored(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -165,7 +171,9 @@ class Controller:
         return await loop.run_in_executor(self._worker, lambda: call(*args, **kwargs))
 
 
-def create_app(database: Database, origin: str, daemon: str, only_program: Program | None = None) -> Starlette:
+def create_app(
+    database: Database, origin: str, daemon: str, only_program: Program | None = None, key: bytes | None = None
+) -> Starlette:
     """Build the host application.
 
     Args:
@@ -173,8 +181,9 @@ def create_app(database: Database, origin: str, daemon: str, only_program: Progr
         origin: Where these pages are served: scheme, host and port.
         daemon: Base URL of ws-subprocess. Its scripts and its websocket are allowed on the terminal's page.
         only_program: Everybody may run this, without login; else users log in and see their own list.
+        key: What grants are signed with, if at all; the daemon has the same in `controller_hmac_key`.
     """
-    controller = Controller(database, daemon, only_program)
+    controller = Controller(database, daemon, only_program, key)
     routes: list[Route | Mount] = [
         Route(CONTROLLER_PATH, controller.answer),
         Route("/programs/{program}/token", controller.token, methods=["POST"]),

@@ -1,5 +1,5 @@
 /**
- * Codec of the websocket dialect `ws-subprocess.v1` (PROTOCOL.md, section 4), the client's side.
+ * Codec of the websocket dialect `ws-subprocess.v1` (PROTOCOL.md), the client's side.
  *
  * Laws: pure (no DOM, no socket, no clock); what `decodeServer` returns has been checked field by field; what
  * `encodeClient` returns no server refuses. tests/vectors/native_v1.json holds this file and the Python codec together.

@@ -1,6 +1,7 @@
 """A server that answers with the very bytes it is told to, good HTTP or not, and remembers what it was asked."""
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -26,7 +27,8 @@ class ScriptedServer:
         self.connections += 1
         try:
             while True:
-                self.requests.append(await reader.readuntil(b"\r\n\r\n"))
+                head = await reader.readuntil(b"\r\n\r\n")
+                self.requests.append(head + await reader.readexactly(int(read_headers(head).get("content-length", 0))))
                 if isinstance(self.answer, bytes):
                     writer.write(self.answer)
                     await writer.drain()
@@ -40,11 +42,16 @@ class ScriptedServer:
 
 
 @asynccontextmanager
-async def scripted(answer: Answer) -> AsyncIterator[ScriptedServer]:
-    """Serve until the block ends."""
+async def scripted(
+    answer: Answer, tls: ssl.SSLContext | None = None, socket: str = ""
+) -> AsyncIterator[ScriptedServer]:
+    """Serve until the block ends; on a unix socket if one is named."""
     scripted = ScriptedServer(answer)
-    server = await asyncio.start_server(scripted.serve, "127.0.0.1", 0)
-    scripted.port = server.sockets[0].getsockname()[1]
+    if socket:
+        server = await asyncio.start_unix_server(scripted.serve, socket, ssl=tls)
+    else:
+        server = await asyncio.start_server(scripted.serve, "127.0.0.1", 0, ssl=tls)
+        scripted.port = server.sockets[0].getsockname()[1]
     try:
         yield scripted
     finally:
@@ -64,7 +71,12 @@ def target(request: bytes) -> str:
     return request.split(b" ", 2)[1].decode("ascii")
 
 
+def read_body(request: bytes) -> bytes:
+    """Return a request's body."""
+    return request.partition(b"\r\n\r\n")[2]
+
+
 def read_headers(request: bytes) -> dict[str, str]:
     """Return a request's headers by lower-case name."""
-    lines = request.decode("ascii").split("\r\n")[1:]
+    lines = request.partition(b"\r\n\r\n")[0].decode("ascii").split("\r\n")[1:]
     return {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines if line)}

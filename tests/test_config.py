@@ -46,10 +46,10 @@ SAMPLES = {
     "controller_socket": PATH,
     "controller_hmac_key": SECRET,
     "jwt_keys": Sample(
-        '["HS256:env:A"]',
-        "k1=ES256:file:/b, EdDSA:env:C",
-        ("RS256:file:d",),
-        (("HS256:env:A",), ("k1=ES256:file:/b", "EdDSA:env:C"), ("RS256:file:d",)),
+        '["HS256:env:KEY"]',
+        "k1=HS384:env:KEY, HS512:env:KEY",
+        ("HS512:env:KEY",),
+        (("HS256:env:KEY",), ("k1=HS384:env:KEY", "HS512:env:KEY"), ("HS512:env:KEY",)),
     ),
     "jwt_jwks_url": Sample('"https://a/k"', "https://b/", "", ("https://a/k", "https://b/", "")),
     "jwt_audience": WORD,
@@ -121,7 +121,7 @@ def write_file(tmp_path: Path) -> WriteFile:
 
 
 def load_from(file: str | None = None, environ: Mapping[str, str] | None = None, **flags: Any) -> Loaded:
-    return load(flags, file, environ or {})
+    return load(flags, file, {"KEY": "k" * 64, **(environ or {})})
 
 
 def problems_of(file: str | None = None, environ: Mapping[str, str] | None = None, **flags: Any) -> list[str]:

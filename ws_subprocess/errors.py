@@ -80,7 +80,7 @@ FAULTS: dict[str, Fault] = {
 REASONS: dict[str, str] = {
     "token_unknown": "no authority knows the token",
     "token_used": "the token counts once, and was used before",
-    "token_door": "a static token that is not for this door",
+    "token_door": "the token is not for this door",
     "token_expired": "a static token whose time is over",
     "token_command": "the token does not allow the proposed command",
     "jwt_format": "not three parts of base64url JSON",
@@ -95,6 +95,7 @@ REASONS: dict[str, str] = {
     "jwt_not_yet": "iat or nbf is to come",
     "jwt_audience": "for somebody else (aud)",
     "jwt_issuer": "from somebody else (iss)",
+    "breaker_open": "not asked: the controller has left the last questions unanswered",
     "cwd_denied": "the grant's cwd is not in allow_cwds",
     "user_denied": "the grant's user is not in allow_users, or is root",
 }

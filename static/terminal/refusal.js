@@ -1,6 +1,6 @@
 /**
  * Finds out why a websocket was refused. A browser hides the answer to a failed handshake from scripts, so the same
- * question is asked again as a plain GET (PROTOCOL.md, section 2): it asks no controller and starts nothing.
+ * question is asked again as a plain GET (PROTOCOL.md, "Opening a terminal"): it asks no controller and starts nothing.
  *
  * @typedef {{status: number, code: string, title: string, detail: string}} Problem
  */

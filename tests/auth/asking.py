@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from scripted_server import Answer, ScriptedServer, respond, scripted
 
-from ws_subprocess.auth.controller import Controller
+from ws_subprocess.auth.controller import Controller, ControllerSettings
 from ws_subprocess.auth.grants import ParsedGrant
 from ws_subprocess.errors import GateError
 from ws_subprocess.model import Credentials, LaunchRequest
@@ -18,11 +18,11 @@ GOOD = respond('{"command": "/bin/true"}')
 
 
 @asynccontextmanager
-async def asking(url: str, timeout_s: float = 5.0) -> AsyncIterator[Callable[[str], Any]]:
-    """Give a function that asks about a token."""
-    controller = Controller(url, timeout_s, is_refused)
+async def asking(url: str, timeout_s: float = 5.0, **section: Any) -> AsyncIterator[Callable[..., Any]]:
+    """Give a function that asks about a token; `section` is the rest of `ControllerSettings`."""
+    controller = Controller(ControllerSettings(url, timeout_s, **section), is_refused)
     try:
-        yield lambda token: controller.ask(Credentials(token), REQUEST)
+        yield lambda token, request=REQUEST: controller.ask(Credentials(token), request)
     finally:
         await controller.close()
 

@@ -8,7 +8,7 @@ import pytest
 from asking import GOOD, ask_once, asking, be_refused
 from scripted_server import Answer, respond
 
-from ws_subprocess.auth.controller import BODY_MAX_BYTES
+from ws_subprocess.auth.controller import BODY_MAX_BYTES, HEAD_MAX_BYTES
 from ws_subprocess.errors import GateError
 
 
@@ -86,6 +86,21 @@ async def test_a_thousand_headers_are_no_reason_to_refuse() -> None:
     parsed, _ = await ask_once(respond('{"command": "/bin/true"}', "200 OK", *(f"X-{n}: 1" for n in range(1000))))
 
     assert parsed.grant.command == "/bin/true"
+
+
+async def test_more_headers_than_anybody_needs_are_the_controllers_fault() -> None:
+    error = await be_refused(respond('{"command": "/bin/true"}', "200 OK", "X: " + "y" * 65_536))
+
+    assert (error.code, error.fault.status) == ("controller_bad_answer", 502)
+    assert f"at most {HEAD_MAX_BYTES}" in error.detail
+
+
+async def test_headers_for_browsers_mean_nothing_on_a_grant() -> None:
+    headers = ("Set-Cookie: a=1", "Location: http://127.0.0.1:1/", "Refresh: 0", "Link: </x>; rel=preload")
+    parsed, server = await ask_once(respond('{"command": "/bin/true"}', "200 OK", *headers))
+
+    assert parsed.grant.command == "/bin/true"
+    assert len(server.requests) == 1
 
 
 async def test_nobody_there_is_told_apart_with_a_time_to_come_back() -> None:

@@ -90,7 +90,7 @@ def test_help_names_every_setting_once_with_its_default() -> None:
         assert shown == [default], setting.flag
 
 
-@pytest.mark.parametrize("command", [[], ["serve"], ["run"]])
+@pytest.mark.parametrize("command", [[], ["serve"], ["run"], ["doctor"], ["token", "hash"]])
 def test_help_loads_nothing_heavy(command: list[str]) -> None:
     done = subprocess.run(
         [sys.executable, "-X", "importtime", "-m", "ws_subprocess", *command, "--help"],

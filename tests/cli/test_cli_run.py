@@ -263,3 +263,10 @@ def test_a_setting_that_does_not_concern_run_is_no_flag_of_it() -> None:
 
     assert result.status == 2
     assert "No such option" in result.stderr
+
+
+def test_run_listens_beyond_this_machine_only_when_told_to() -> None:
+    result = run_program("run", "--listen", "0.0.0.0:0", "cat")
+
+    assert (result.status, result.stdout) == (2, "")
+    assert result.stderr.endswith("or say insecure_listen [insecure_listen]\n")

@@ -97,7 +97,7 @@ async def test_the_soft_limit_of_open_files_is_raised_as_far_as_needed() -> None
         await daemon.read_line()
         limits = daemon.read_proc("limits")
 
-    assert re.search(r"^Max open files +2064 +8192 ", limits, re.M)
+    assert re.search(r"^Max open files +3064 +8192 ", limits, re.M)
 
 
 async def test_a_hard_limit_of_open_files_that_is_too_low_is_refused_with_the_number_needed() -> None:

@@ -81,14 +81,14 @@ async def serve_site(tmp_path: Path) -> AsyncIterator[ServeSite]:
     """A function that starts a controller; all end with the test."""
     running: list[tuple[uvicorn.Server, asyncio.Task[None], Database]] = []
 
-    async def serve(only_program: Program | None = None, daemon: str = DAEMON) -> Site:
+    async def serve(only_program: Program | None = None, daemon: str = DAEMON, key: bytes | None = None) -> Site:
         clock = Clock()
         database = Database(str(tmp_path / f"controller{len(running)}.sqlite3"), clock)
         for name, password_hash in PASSWORD_HASHES.items():
             database.add_user(name, password_hash)
         listener = listen(Address("127.0.0.1", 0))
         origin = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        app = create_app(database, origin, daemon, only_program)
+        app = create_app(database, origin, daemon, only_program, key)
         server = uvicorn.Server(uvicorn.Config(app, ws="none", log_config=None, proxy_headers=False))
         running.append((server, asyncio.create_task(server.serve(sockets=[listener])), database))
         return Site(origin, database, clock)

@@ -26,7 +26,7 @@ async def test_a_click_leads_to_the_grant_of_that_program(site, operator):
 
     assert answer.status_code == 200
     assert answer.headers["content-type"] == "application/json"
-    assert answer.json() == bash.grant()
+    assert answer.json() == {**bash.grant(), "principal": "operator"}
     assert answer.json()["command"].startswith("/")
 
 
@@ -147,7 +147,7 @@ async def test_start_again_gets_a_new_token_for_the_same_program(site, viewer):
     assert answer.json().keys() == {"token"}
     assert answer.json()["token"] != terminal["token"]
     (top,) = (program for program in VIEWER.programs if program.id == "top")
-    assert (await site.ask(answer.json()["token"])).json() == top.grant()
+    assert (await site.ask(answer.json()["token"])).json() == {**top.grant(), "principal": "viewer"}
 
 
 async def test_start_again_without_a_login_is_refused_in_words_that_a_script_can_read(site):

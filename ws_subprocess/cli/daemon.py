@@ -12,8 +12,11 @@ import click
 
 from ws_subprocess.address import parse_listen
 from ws_subprocess.app import App
+from ws_subprocess.cli.accounts import check_account
 from ws_subprocess.cli.flags import exit_with
-from ws_subprocess.cli.limits import make_room
+from ws_subprocess.cli.limits import connections_possible, make_room
+from ws_subprocess.config.kinds import quote
+from ws_subprocess.config.problems import Problem
 from ws_subprocess.config.settings import Settings
 from ws_subprocess.server.lifecycle import run as run_server
 from ws_subprocess.server.settings import ServerSettings, StartError
@@ -30,13 +33,19 @@ def prepare(settings: Settings, warnings: Sequence[str] = ()) -> int:
     Returns:
         The soft limit of open files as it was: what children get.
     """
-    configure_logging(settings.log_format, settings.log_level)
+    try:
+        configure_logging(settings.log_format, settings.log_level, settings.audit_log)
+    except OSError as exc:
+        text = f"audit_log = {quote(settings.audit_log)}: cannot be written to: {exc.strerror}; name a file that can"
+        exit_with([Problem("audit_log", "bad_value", text)])
     child_nofile, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if problems := make_room(settings.max_sessions):
+    if problems := make_room(settings.max_sessions, max_waiting=settings.max_waiting):
+        exit_with(problems)
+    if problems := check_account(settings.user, settings.group):
         exit_with(problems)
     for warning in warnings:
         log.warning("unknown environment variable", extra={"detail": warning})
-    if os.geteuid() == 0:
+    if os.geteuid() == 0 and not settings.user:
         log.warning("running as root: every command that is approved runs as root too")
     return child_nofile
 
@@ -60,6 +69,8 @@ def _server_settings(settings: Settings) -> ServerSettings:
         trusted_proxies=settings.trusted_proxies,
         drain_timeout_s=settings.drain_timeout_s,
         handshake_timeout_s=settings.handshake_timeout_s,
+        max_waiting=min(settings.max_waiting, connections_possible(settings.max_sessions)),
+        max_waiting_per_address=settings.max_waiting_per_address,
         ping_interval_s=settings.ping_interval_s,
         ping_timeout_s=settings.ping_timeout_s,
         compression=settings.compression,

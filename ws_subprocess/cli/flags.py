@@ -17,6 +17,7 @@ from ws_subprocess.config.settings import SETTINGS, Setting, Settings
 
 CONTEXT_SETTINGS = {"help_option_names": ["-h", "--help", "-help"], "max_content_width": 120}
 USAGE_ERROR = 2
+STATE_ERROR = 3
 DEFAULTS = Settings()
 
 
@@ -50,11 +51,11 @@ def given_flags(values: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in values.items() if key in SETTINGS and value not in (None, ())}
 
 
-def exit_with(problems: Iterable[Problem]) -> NoReturn:
-    """Tell each problem on a line of its own on stderr and exit with status 2."""
+def exit_with(problems: Iterable[Problem], status: int = USAGE_ERROR) -> NoReturn:
+    """Tell each problem on a line of its own on stderr and exit."""
     for problem in problems:
         click.echo(f"ws-subprocess: {problem}", err=True)
-    sys.exit(USAGE_ERROR)
+    sys.exit(status)
 
 
 def _option(setting: Setting, default_value: Any) -> click.Option:

@@ -1,4 +1,7 @@
-"""The program: `ws-subprocess [serve|run|config]`; without a subcommand it serves, as the original program did."""
+"""The program: `ws-subprocess [serve|run|config|token|doctor]`.
+
+Without a subcommand it serves, as the original program did.
+"""
 
 import os
 import sys
@@ -7,9 +10,11 @@ import click
 
 from ws_subprocess import __version__
 from ws_subprocess.cli.config import config
+from ws_subprocess.cli.doctor import doctor
 from ws_subprocess.cli.flags import CONTEXT_SETTINGS
 from ws_subprocess.cli.run import run
 from ws_subprocess.cli.serve import serve
+from ws_subprocess.cli.token import token
 
 
 class ServeByDefault(click.Group):
@@ -43,6 +48,8 @@ def open_missing_streams() -> None:
 program.add_command(serve)
 program.add_command(run)
 program.add_command(config)
+program.add_command(token)
+program.add_command(doctor)
 
 
 def main() -> None:

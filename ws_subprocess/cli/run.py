@@ -25,6 +25,7 @@ from ws_subprocess.model import ExitStatus
 # What concerns a page that a person shares for a while; all other settings keep their defaults.
 RUN_SETTINGS = (
     "listen",
+    "insecure_listen",
     "base_path",
     "allow_origins",
     "allow_hosts",
@@ -32,6 +33,7 @@ RUN_SETTINGS = (
     "tls_cert",
     "tls_key",
     "unix_mode",
+    "allow_setuid",
     "drain_timeout_s",
     "compression",
     "log_format",

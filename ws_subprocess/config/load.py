@@ -72,6 +72,7 @@ def load(
             broken.add(item.key)
     problems.extend(_contradictions(values, origins, broken))
     problems.extend(_unreadable_files(values, origins))
+    problems.extend(_unfit_keys(values, origins, environ))
     if problems:
         raise ConfigError(*problems)
     return Loaded(Settings(**values), origins, tuple(_unknown_variables(environ)))
@@ -139,6 +140,19 @@ def _unreadable_files(values: Mapping[str, Any], origins: Mapping[str, str]) -> 
         except OSError as exc:
             text = f"{key} = {quote(path)}: cannot be read: {exc.strerror}; name a readable file"
             yield Problem(origins[key], "bad_value", text)
+
+
+def _unfit_keys(values: Mapping[str, Any], origins: Mapping[str, str], environ: Mapping[str, str]) -> Iterator[Problem]:
+    if not values["jwt_keys"]:
+        return
+
+    # Not at the top: cryptography takes longer to import than all of ours.
+    from ws_subprocess.config.signing_keys import read_keys
+
+    try:
+        read_keys(values["jwt_keys"], environ)
+    except ValueError as exc:
+        yield Problem(origins["jwt_keys"], "bad_config", f"jwt_keys = {exc}")
 
 
 def _unknown_variables(environ: Mapping[str, str]) -> Iterator[str]:

@@ -8,6 +8,7 @@ import ipaddress
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 from ws_subprocess.address import Tcp, parse_listen
 from ws_subprocess.config.kinds import Bytes, Choice, Count, Duration, Kind, Many, Switch, Text, quote
@@ -98,7 +99,7 @@ class Settings:
     jwt_max_lifetime_s: float = _setting(3600.0, Duration(1, 31_536_000), "longest life of a signed token, exp - iat")
     tokens_file: str = _setting("", FILE, "static tokens (TOML), stored as hashes; see `ws-subprocess token hash`")
     token_once: bool = _setting(
-        False, Switch(), "let the controller's tokens count once, too, as signed ones with a jti do"
+        False, Switch(), "let the controller's tokens, and signed ones without a jti, count once, too"
     )
     state_dir: str = _setting(
         "", FILE, "where used tokens are remembered; $STATE_DIRECTORY or $XDG_STATE_HOME/ws-subprocess if not set"
@@ -235,14 +236,24 @@ def conflicts(values: Mapping[str, Any]) -> Iterator[Conflict]:
                 f"{key} = {quote(SETTINGS[key].kind.show(values[key]))}: of no use without jwt_audience; name the aud"
             )
             yield Conflict((key, "jwt_audience"), text)
+    if (url := urlsplit(values["jwt_jwks_url"])).scheme == "http" and not _is_this_machine(url.hostname or ""):
+        text = (
+            f"jwt_jwks_url = {quote(values['jwt_jwks_url'])}: whoever sits between could send others; use https://, "
+            "or http:// on this machine"
+        )
+        yield Conflict(("jwt_jwks_url",), text)
 
 
 def _is_local(listen: str) -> bool:
     """Tell whether only this machine can connect there; of a socket that is handed over, somebody else knows."""
     address = parse_listen(listen)
-    if not isinstance(address, Tcp) or address.host == "localhost":
+    return not isinstance(address, Tcp) or _is_this_machine(address.host)
+
+
+def _is_this_machine(host: str) -> bool:
+    if host == "localhost":
         return True
     try:
-        return ipaddress.ip_address(address.host).is_loopback
+        return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False

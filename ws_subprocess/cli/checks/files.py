@@ -1,0 +1,92 @@
+"""Files and folders: where used tokens are remembered, the audit's file, the page's own files."""
+
+import os
+import stat
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from ws_subprocess.app import needs_state
+from ws_subprocess.cli.checks.finding import Finding, ok, problem, warning
+from ws_subprocess.config.settings import Settings
+from ws_subprocess.config.state import find_state_dir
+from ws_subprocess.doors.pages import find_static
+
+MIB = 1024 * 1024
+# Some hundred thousand used tokens.
+ROOM_MIN_BYTES = 64 * MIB
+# What the page cannot do without, and a checkout only has after `make`.
+_TERMINAL_SCRIPT = "vendor/xterm.mjs"
+
+
+def check_state_dir(settings: Settings) -> Iterator[Finding]:
+    """Tell whether used tokens could be remembered."""
+    if not needs_state(settings):
+        yield ok("state_dir", "not needed: no token counts once")
+        return
+    folder = Path(settings.state_dir or find_state_dir())
+    yield _check_folder("state_dir", folder) if folder.exists() else _check_missing("state_dir", folder)
+
+
+def check_audit_log(settings: Settings) -> Iterator[Finding]:
+    """Tell whether the audit's lines could be written."""
+    if not settings.audit_log:
+        yield ok("audit_log", "none: its lines are in the log")
+        return
+    path = Path(settings.audit_log)
+    target = path if path.exists() else path.parent
+    if os.access(target, os.W_OK) and target.is_dir() != path.exists():
+        yield ok("audit_log", f"{path}: can be written to, {_show_room(target)}")
+    else:
+        yield problem("audit_log", f"{path}: cannot be written to", "name a file in a folder that this account may use")
+
+
+def check_static(settings: Settings) -> Iterator[Finding]:
+    """Tell whether the page's files are there."""
+    try:
+        folder = find_static()
+    except FileNotFoundError as exc:
+        found, _, advice = str(exc).partition("; ")
+        yield problem("static", found, advice)
+        return
+    if not (folder / _TERMINAL_SCRIPT).is_file():
+        yield problem("static", f"{folder}: {_TERMINAL_SCRIPT} is missing", "build the page: make demo, or make wheel")
+        return
+    yield ok("static", f"{folder}: {sum(path.is_file() for path in folder.glob('*'))} files and the terminal's scripts")
+
+
+def _check_folder(check: str, folder: Path) -> Finding:
+    try:
+        with tempfile.NamedTemporaryFile(dir=folder, prefix="doctor-") as file:
+            file.write(bytes(4096))
+            file.flush()
+            os.fsync(file.fileno())
+        is_open = bool(folder.stat().st_mode & stat.S_IWOTH)
+    except OSError as exc:
+        return problem(check, f"{folder}: cannot be written to: {exc.strerror}", "name a folder of this account's")
+    if is_open:
+        return problem(check, f"{folder}: anyone may write to it", f"chmod o-w {folder}")
+    return _judge_room(check, f"{folder}: can be written to", folder)
+
+
+def _check_missing(check: str, folder: Path) -> Finding:
+    parent = next(parent for parent in folder.absolute().parents if parent.exists())
+    if parent.is_dir() and os.access(parent, os.W_OK | os.X_OK):
+        return _judge_room(check, f"{folder}: will be made in {parent}", parent)
+    return problem(check, f"{folder}: cannot be made in {parent}", "make it, for the account that the daemon runs as")
+
+
+def _judge_room(check: str, found: str, folder: Path) -> Finding:
+    text = f"{found}, {_show_room(folder)}"
+    if _count_free(folder) < ROOM_MIN_BYTES:
+        return warning(check, text, "make room: when the disk is full, tokens that count once are refused")
+    return ok(check, text)
+
+
+def _count_free(path: Path) -> int:
+    status = os.statvfs(path)
+    return status.f_bavail * status.f_frsize
+
+
+def _show_room(path: Path) -> str:
+    return f"{_count_free(path) // MIB} MiB free"
