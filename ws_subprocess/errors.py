@@ -97,7 +97,7 @@ REASONS: dict[str, str] = {
     "jwt_issuer": "from somebody else (iss)",
     "breaker_open": "not asked: the controller has left the last questions unanswered",
     "cwd_denied": "the grant's cwd is not in allow_cwds",
-    "user_denied": "the grant's user is not in allow_users, or is root",
+    "user_denied": "the grant's user is not in allow_users, is root, or not in the grant's group",
 }
 """Finer codes, for the audit and the metrics only: what is wrong with a token helps who forges one."""
 

@@ -1,5 +1,7 @@
 """What no grant may exceed: commands, directories and users by the operator's lists."""
 
+import grp
+import pwd
 from pathlib import Path
 
 import pytest
@@ -111,3 +113,13 @@ def test_root_has_to_be_listed_by_name() -> None:
 
     Policy(allow_users=("root",)).check(grant(user="root"))
     Policy(default_user="root").check(grant(user="root"))
+
+
+def test_a_group_has_to_be_one_of_the_account_s_own() -> None:
+    own = grp.getgrgid(pwd.getpwnam("daemon").pw_gid).gr_name
+
+    Policy().check(Grant(command="/bin/true", confinement=Confinement(user="daemon", group=own)))
+    foreign = Grant(command="/bin/true", confinement=Confinement(user="daemon", group="shadow"))
+    assert reason_of(Policy(), foreign) == "user_denied"
+    by_default = Grant(command="/bin/true", confinement=Confinement(group="shadow"))
+    assert reason_of(Policy(default_user="daemon"), by_default) == "user_denied"

@@ -8,7 +8,7 @@ from typing import Any
 
 from observing import until
 
-from ws_subprocess.model import DEFAULT_SIZE, STDERR, STDOUT, ExitStatus, Grant, SessionId, Size
+from ws_subprocess.model import DEFAULT_SIZE, STDERR, STDOUT, Confinement, ExitStatus, Grant, SessionId, Size
 from ws_subprocess.process.child import LocalChild
 from ws_subprocess.process.spawner import Spawner
 
@@ -98,6 +98,10 @@ class Nursery:
         self._running.append(running)
         return running
 
+    def warm_up(self) -> None:
+        """Start what serves all confined children, so that no later start is blamed for it."""
+        self.start("/bin/true", confinement=Confinement(umask=0o022)).kill()
+
     def shell(self, script: str, *args: str, **grant: Any) -> Running:
         """Start a script of the shell; `args` are its $1, $2, ..."""
         return self.start(SH, "-c", script, SH, *args, **grant)
@@ -105,6 +109,7 @@ class Nursery:
     def end(self) -> None:
         for running in self._running:
             running.kill()
+        self.spawner.close()
 
 
 def read_status(pid: int) -> dict[str, str]:

@@ -12,10 +12,13 @@ import sys
 import time
 from pathlib import Path
 
-from children import SH, Nursery, Running
+from children import SH, Nursery, Running, read_status
 from observing import is_alive, list_children, list_descriptors, until
 
+from ws_subprocess.model import Confinement, SessionId
 from ws_subprocess.process import tree
+from ws_subprocess.process.cgroup import find_cgroups
+from ws_subprocess.process.cgroup_places import find_own_places, open_places
 from ws_subprocess.process.spawner import Spawner
 
 HOSTILE = str(Path(__file__).parent / "hostile_tree.sh")
@@ -151,6 +154,44 @@ async def end_where_children_are_not_waited_for(nursery: Nursery, folder: Path) 
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     status = await nursery.shell("sleep 0.1; exit 3").finish()
     return {"code": status.code, "signal": status.signal, "descriptors": len(list_descriptors())}
+
+
+async def forbid_setuid(nursery: Nursery, folder: Path) -> dict[str, object]:
+    """Nothing that a daemon starts gains privileges; what was started before its first child still may."""
+    nursery = Nursery(Spawner(64 * 1024, owns_process=True, allows_setuid=False))
+    before = read_status(os.getpid())["NoNewPrivs"]
+    usual = nursery.start("/bin/sleep", "1000")
+    confined = nursery.start("/bin/sleep", "1000", confinement=Confinement(umask=0o027))
+    try:
+        children = [read_status(running.pid)["NoNewPrivs"] for running in (usual, confined)]
+        return {"before": before, "children": children}
+    finally:
+        nursery.end()
+
+
+async def sweep_beside_a_fork_server(nursery: Nursery, folder: Path) -> dict[str, object]:
+    """What forks for the daemon is no stray, however much younger than the first child it is."""
+    await nursery.shell("exit 0").finish()
+    first = time.clock_gettime(time.CLOCK_BOOTTIME) * TICKS_PER_S
+    await until(lambda: time.clock_gettime(time.CLOCK_BOOTTIME) * TICKS_PER_S > first + 2, "a later tick")
+    confinement = Confinement(umask=0o027)
+    await nursery.shell("exit 0", confinement=confinement).finish()
+    servers = list_children()
+    nursery.spawner.sweep()
+    status = await nursery.shell("exit 3", confinement=confinement).finish()
+    return {"servers": len(servers), "same": list_children() == servers, "code": status.code}
+
+
+async def outlive_a_killed_daemon(nursery: Nursery, folder: Path) -> dict[str, object]:
+    """A daemon that is killed leaves groups behind; the next one removes them when their processes have gone."""
+    pid = os.fork()
+    if pid == 0:
+        find_cgroups(may_move=False).make(SessionId("5e55"), None, 20)
+        os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(pid, 0)  # noqa: ASYNC222 - it is dead already
+    (left,) = list(open_places(find_own_places(), may_move=False)["pids"].glob(f"ws-subprocess.{pid}.*"))
+    Spawner(64 * 1024, owns_process=True)
+    return {"left": left.exists()}
 
 
 async def main(name: str, folder: Path) -> None:

@@ -13,6 +13,7 @@ from children import Nursery, find_marked
 from observing import is_alive, until
 
 from ws_subprocess.process import tree
+from ws_subprocess.process.cgroup_places import find_own_places, open_places
 from ws_subprocess.process.tree import ProcessRow
 
 HERE = Path(__file__).parent
@@ -39,6 +40,10 @@ def test_nothing_of_a_hostile_tree_is_left(tmp_path: Path) -> None:
 
 def test_what_is_older_than_the_first_session_is_left_alone(tmp_path: Path) -> None:
     assert play("sweep_beside_a_browser", tmp_path) == {"alive": True}
+
+
+def test_what_forks_for_the_daemon_is_left_alone(tmp_path: Path) -> None:
+    assert play("sweep_beside_a_fork_server", tmp_path) == {"servers": 1, "same": True, "code": 3}
 
 
 def test_a_sweep_without_descriptors_brings_nothing_down(tmp_path: Path) -> None:
@@ -71,6 +76,18 @@ def test_a_sweep_spares_whatever_may_belong_to_a_living_session(tmp_path: Path) 
 
 def test_orphans_that_have_ended_are_reaped_and_hold_nobody_up(tmp_path: Path) -> None:
     assert play("leave_orphans", tmp_path) == {"children before closing": 1, "children": []}
+
+
+def test_nothing_that_a_daemon_starts_gains_privileges_by_setuid(tmp_path: Path) -> None:
+    assert play("forbid_setuid", tmp_path) == {"before": "0", "children": ["1", "1"]}
+
+
+@pytest.mark.skipif(
+    os.geteuid() != 0 and "pids" not in open_places(find_own_places(), may_move=False),
+    reason="not root, and no pids cgroup is ours to write",
+)
+def test_the_groups_of_a_killed_daemon_are_removed_by_the_next(tmp_path: Path) -> None:
+    assert play("outlive_a_killed_daemon", tmp_path) == {"left": False}
 
 
 async def test_without_owning_the_process_whoever_can_be_known_is_ended(nursery: Nursery, tmp_path: Path) -> None:

@@ -127,7 +127,7 @@ async def test_who_may_only_look_cannot_type_nor_signal(daemon: DaemonProcess, c
         await hear_all(websocket, heard)
 
     assert heard.hello["role"] == "viewer"
-    assert heard.errors == ["read_only", "read_only"]
+    assert heard.errors == ["read_only", "right_missing"]
     assert heard.output == b"ready\r\ngot\r\n"
     assert heard.ending == (0, None)
 

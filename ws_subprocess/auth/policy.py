@@ -4,12 +4,13 @@ Laws: an empty list allows everything but root by name; a file that is reached u
 link) is another command; who may write to an allowed file or directory decides what runs.
 """
 
+import grp
 import os
 import posixpath
 import pwd
 
 from ws_subprocess.errors import GateError
-from ws_subprocess.model import Grant
+from ws_subprocess.model import Confinement, Grant
 
 
 class Policy:
@@ -48,6 +49,12 @@ class Policy:
             detail = f"cwd {grant.cwd!a} is not in allow_cwds" if grant.cwd else "cwd: none given, allow_cwds wants one"
             raise GateError("command_denied", detail, reason="cwd_denied")
         self._check_user(grant.confinement.user)
+        self._check_group(grant.confinement)
+
+    def _check_group(self, confinement: Confinement) -> None:
+        user, group = confinement.user or self._default_user, confinement.group
+        if user and group is not None and not _is_in_group(user, group):
+            raise GateError("command_denied", f"{user!a} is not in the group {group!a}", reason="user_denied")
 
     def _allows_command(self, command: str) -> bool:
         return command in self._commands or any(is_below(command, folder) for folder in self._folders)
@@ -60,6 +67,15 @@ class Policy:
         if named is not None and named not in self._users and named != self._default_user and _is_root(named):
             detail = f"user {named!a} is root; allow_users would have to name it"
             raise GateError("command_denied", detail, reason="user_denied")
+
+
+def _is_in_group(user: str, group: str) -> bool:
+    """Tell whether `group` is one of the account's own; who or what is not known is left to the start to complain of."""
+    try:
+        gid = grp.getgrnam(group).gr_gid
+        return gid in os.getgrouplist(user, pwd.getpwnam(user).pw_gid)
+    except KeyError:
+        return True
 
 
 def is_below(path: str, folder: str) -> bool:

@@ -1,4 +1,4 @@
-"""The dialect `ws-subprocess.v1`: binary messages carry bytes, text messages JSON. PROTOCOL.md, section 4. Pure."""
+"""The dialect `ws-subprocess.v1`: binary messages carry bytes, text messages JSON. PROTOCOL.md. Pure."""
 
 import json
 import signal

@@ -24,6 +24,21 @@ _HTTP_SCHEMES = {"ws": "http", "wss": "https"}
 _NUMBER = re.compile(r"[0-9]{1,9}")
 
 
+def check_path(scope: Scope, path: str) -> None:
+    """Pass a request that spells a door's path as we do: a proxy's rules for `/ws` do not see `/%77s`.
+
+    Args:
+        path: The door's path, below whatever this application is mounted at.
+
+    Raises:
+        RequestError: `not_found`.
+    """
+    # Servers need not give the path as it was sent.
+    raw_path: bytes | None = scope.get("raw_path")
+    if raw_path is not None and not raw_path.endswith(path.encode("ascii")):
+        raise RequestError("not_found")
+
+
 def check_origin(scope: Scope, headers: Headers, policy: OriginPolicy) -> None:
     """Pass a request whose Host is ours and whose Origin, if any, may use us.
 

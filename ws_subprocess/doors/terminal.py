@@ -1,4 +1,4 @@
-"""The terminal door: `GET /ws`, a websocket onto a command. PROTOCOL.md, sections 2 to 4.
+"""The terminal door: `GET /ws`, a websocket onto a command. PROTOCOL.md, "Opening a terminal".
 
 Laws: every refusal comes before the upgrade; a client that leaves while the controller is asked starts nothing; the
 session is ended wholly before this door returns.
@@ -19,6 +19,7 @@ from ws_subprocess.dialects.native import SUBPROTOCOL, NativeDialect
 from ws_subprocess.dialects.raw import RawDialect
 from ws_subprocess.doors.handshake import (
     check_origin,
+    check_path,
     get_peer,
     list_protocols,
     read_credentials,
@@ -40,12 +41,17 @@ log = logging.getLogger(__name__)
 
 
 class TerminalDoor:
-    """The ASGI application behind `/ws`."""
+    """The ASGI application behind `/ws`.
 
-    def __init__(self, launcher: Launcher, policy: OriginPolicy, metrics: Metrics) -> None:
+    Args:
+        path: Its own path, as `check_path` wants it.
+    """
+
+    def __init__(self, launcher: Launcher, policy: OriginPolicy, metrics: Metrics, path: str = "/ws") -> None:
         self._launcher = launcher
         self._policy = policy
         self._metrics = metrics
+        self._path = path
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one websocket, from its handshake to the end of its session."""
@@ -53,6 +59,7 @@ class TerminalDoor:
         offered = list_protocols(headers)
         request, credentials = LaunchRequest(DOOR, get_peer(scope)), None
         try:
+            check_path(scope, self._path)
             check_origin(scope, headers, self._policy)
             require_origin(headers, self._policy)
             self._launcher.check_room(request.peer)
@@ -78,6 +85,7 @@ class TerminalDoor:
             self._share(headers, response)
             return response
         try:
+            check_path(request.scope, self._path)
             check_origin(request.scope, headers, self._policy)
             self._launcher.check_room(get_peer(request.scope))
             error = self._launcher.explain_refusal(read_credentials(request.scope, headers, list_protocols(headers)))

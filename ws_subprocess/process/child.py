@@ -14,6 +14,7 @@ from typing import Protocol
 
 from ws_subprocess.model import ExitStatus, SessionId, Size
 from ws_subprocess.process import tree
+from ws_subprocess.process.cgroup import Cgroup
 from ws_subprocess.process.streams import InputWriter, OutputReader
 from ws_subprocess.process.terminal import FOREGROUND_SIGNALS
 from ws_subprocess.process.wiring import Wiring
@@ -61,6 +62,7 @@ class LocalChild:
     Attributes:
         pid: The command's process, also its process group and session.
         session: Id of the session that it serves.
+        cgroup: The control group that holds its tree, if it has one; the roster's to remove.
     """
 
     def __init__(
@@ -73,8 +75,10 @@ class LocalChild:
         wiring: Wiring,
         input_limit_bytes: int,
         scratch: memoryview,
+        cgroup: Cgroup | None = None,
     ) -> None:
         self.pid = pid
+        self.cgroup = cgroup
         self._loop = loop
         self._roster = roster
         self.session = session
@@ -179,7 +183,8 @@ class LocalChild:
 
     def find_members(self) -> list[tree.ProcessRow]:
         """Return every living process of the tree."""
-        return tree.find_members(self.pid, self.session, self._channels)
+        grouped = self.cgroup.list_pids() if self.cgroup is not None else frozenset[int]()
+        return tree.find_members(self.pid, self.session, self._channels, grouped)
 
     def signal_tree(self, number: int) -> None:
         """Signal every process of the tree."""
@@ -188,6 +193,8 @@ class LocalChild:
     def kill_tree(self) -> list[int]:
         """Kill what is there of the tree; return the pids, empty when there was nothing left to kill."""
         members = self.find_members()
+        if self.cgroup is not None:
+            self.cgroup.kill()
         tree.stop_and_kill(members)
         return [row.pid for row in members]
 

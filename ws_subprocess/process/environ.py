@@ -1,11 +1,10 @@
 """The environment of a child: built from nothing, plus what the grant says. Never the daemon's own."""
 
-import os
-import pwd
 import re
 from collections.abc import Mapping
 
 from ws_subprocess.model import SessionId
+from ws_subprocess.process.accounts import Account, find_own_entry
 
 SESSION_VARIABLE = "WS_SUBPROCESS_SESSION"
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -28,7 +27,7 @@ class Environment:
     """Builds children's environments; what does not change is looked up once."""
 
     def __init__(self) -> None:
-        account = _find_account()
+        account = find_own_entry()
         self._base = {
             "PATH": _PATH,
             "HOME": account.pw_dir,
@@ -38,15 +37,14 @@ class Environment:
             "LANG": "C.UTF-8",
         }
 
-    def build(self, session: SessionId, tty: bool, granted: Mapping[str, str]) -> dict[str, str]:
-        """Return the whole environment of one child."""
+    def build(
+        self, session: SessionId, tty: bool, granted: Mapping[str, str], account: Account | None = None
+    ) -> dict[str, str]:
+        """Return the whole environment of one child, that of `account` when it is to be somebody else."""
         terminal = {"TERM": "xterm-256color", "COLORTERM": "truecolor"} if tty else {"TERM": "dumb"}
-        return {**self._base, **terminal, **granted, SESSION_VARIABLE: session}
+        own = {} if account is None else _describe(account)
+        return {**self._base, **own, **terminal, **granted, SESSION_VARIABLE: session}
 
 
-def _find_account() -> pwd.struct_passwd:
-    uid = os.getuid()
-    try:
-        return pwd.getpwuid(uid)
-    except KeyError:  # A container's uid need not stand in its passwd file.
-        return pwd.struct_passwd((str(uid), "x", uid, os.getgid(), "", "/", "/bin/sh"))
+def _describe(account: Account) -> dict[str, str]:
+    return {"HOME": account.home, "USER": account.name, "LOGNAME": account.name, "SHELL": account.shell}

@@ -50,14 +50,28 @@ def spawn(path: str, argv: Sequence[str], env: Mapping[str, str], actions: FileA
             os.fsencode(path),
             buffer,
             _attributes,
-            _string_array(os.fsencode(argument) for argument in argv),
-            _string_array(os.fsencode(f"{name}={value}") for name, value in env.items()),
+            string_array(os.fsencode(argument) for argument in argv),
+            string_array(os.fsencode(f"{name}={value}") for name, value in env.items()),
         )
     finally:
         _libc.posix_spawn_file_actions_destroy(buffer)
     if error:
         raise OSError(error, os.strerror(error), path)
     return pid.value
+
+
+def watch(pid: int) -> int:
+    """Return a pidfd of a child that was just started; where there is none to be had it must not run.
+
+    Raises:
+        OSError: There are no descriptors to be had; the child is killed and reaped.
+    """
+    try:
+        return os.pidfd_open(pid)
+    except OSError:
+        os.kill(pid, signal.SIGKILL)  # It is ours and not reaped, so the number is still its own.
+        os.waitpid(pid, 0)
+        raise
 
 
 def can_set_cwd() -> bool:
@@ -93,7 +107,8 @@ def _build_attributes() -> ctypes.Array[ctypes.c_char]:
     return attributes
 
 
-def _string_array(strings: Iterable[bytes]) -> "ctypes.Array[ctypes.c_char_p]":
+def string_array(strings: Iterable[bytes]) -> "ctypes.Array[ctypes.c_char_p]":
+    """Return strings as execve(2) takes them: an array with a null pointer at its end."""
     items = [*strings, None]
     return (ctypes.c_char_p * len(items))(*items)
 

@@ -1,22 +1,20 @@
 """Find and end every process that a child left behind, however it hid: setsid, double fork, ignored signals.
 
 Laws: signals go through pidfds only (a pid may belong to somebody else by now); a process belongs to a session by
-evidence: its parent, its session id, or the session's id in its environment. A leader is not reaped before its tree is
-gone, so that its number cannot be given to another process while we look.
+evidence: its parent, its session id, its control group, or the session's id in its environment. A leader is not reaped
+before its tree is gone, so that its number cannot be given to another process while we look.
 """
 
-import ctypes
 import math
 import os
 import signal
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from dataclasses import dataclass
 from pathlib import Path
 
 from ws_subprocess.model import SessionId
 from ws_subprocess.process.environ import SESSION_VARIABLE
 
-_PR_SET_CHILD_SUBREAPER = 36
 _PROC = Path("/proc")
 
 
@@ -34,14 +32,6 @@ class ProcessRow:
     def is_zombie(self) -> bool:
         """Whether it has ended and only waits to be reaped."""
         return self.state in "ZX"
-
-
-def adopt_orphans() -> None:
-    """Make orphaned descendants children of this process instead of init's (PR_SET_CHILD_SUBREAPER, prctl(2))."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0):
-        error = ctypes.get_errno()
-        raise OSError(error, os.strerror(error), "prctl(PR_SET_CHILD_SUBREAPER)")
 
 
 def list_children() -> set[int] | None:
@@ -76,16 +66,19 @@ def read_table() -> dict[int, ProcessRow]:
     return {row.pid: row for row in rows if row is not None}
 
 
-def find_members(leader: int, session: SessionId, channels: frozenset[str]) -> list[ProcessRow]:
+def find_members(
+    leader: int, session: SessionId, channels: frozenset[str], grouped: Set[int] = frozenset()
+) -> list[ProcessRow]:
     """Return every living process of a session.
 
     Args:
+        grouped: Who is in the session's control group, read before this is called.
         channels: The session's terminal or pipes as `/proc/PID/fd` names them. They tell an orphan of ours that has
             wiped its environment and left the session, but still holds what it was given.
     """
     table = read_table()
     ours = os.getpid()
-    members = {pid for pid, row in table.items() if pid == leader or row.session == leader}
+    members = {pid for pid, row in table.items() if pid == leader or row.session == leader or pid in grouped}
     members.update(
         pid
         for pid, row in table.items()

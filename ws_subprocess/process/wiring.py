@@ -27,6 +27,21 @@ class Wiring:
     channels: frozenset[str]
     terminal: Terminal | None
 
+    def give_to(self, uid: int, gid: int, terminal_gid: int | None) -> None:
+        """Let another account open its ends again, by /dev/tty, /dev/stderr or /proc/self/fd.
+
+        A terminal belongs to the group of terminals (`terminal_gid`), whose programs may write to it, and no other.
+
+        Raises:
+            OSError: We are not root enough.
+        """
+        for fd in self.childs_fds:
+            if self.terminal is None:
+                os.fchown(fd, uid, gid)
+            else:
+                os.fchown(fd, uid, gid if terminal_gid is None else terminal_gid)
+                os.fchmod(fd, 0o600 if terminal_gid is None else 0o620)
+
     def close_childs(self) -> None:
         """Close the child's ends: it has its own now, or will never have."""
         for fd in self.childs_fds:

@@ -8,6 +8,7 @@ in callbacks of one loop: there is no task per session, and on the way of a keys
 import asyncio
 import logging
 import signal
+import sys
 from collections.abc import Callable
 from functools import partial
 from typing import Protocol
@@ -83,6 +84,8 @@ class Session:
         self._is_started = False
         self._ending_since: float | None = None
         self._killing_since: float | None = None
+        # No session has more output than this, so that a limit costs one comparison, and no limit the same.
+        self._max_output_bytes = grant.max_output_bytes if grant.max_output_bytes is not None else sys.maxsize
         self._deadlines = Deadlines(grant.idle_timeout_s, grant.max_lifetime_s, now, now)
         self._linger: Linger | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -193,6 +196,9 @@ class Session:
             self._echo_rest_until = now + 0.1  # A sample now and then is enough; observing costs more than reading.
         if self._linger is not None:
             self._linger.heard = now
+        if self.ring.end + len(data) > self._max_output_bytes:
+            data = data[: max(0, self._max_output_bytes - self.ring.end)]
+            self.hang_up("output_exceeded")
         self.ring.append(data, stream)
         for attachment in tuple(self.attachments):
             attachment.wake()
