@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ws_subprocess.address import Inherited, Tcp, Unix, format_url, parse_listen
+from ws_subprocess.address import Inherited, Tcp, Unix, format_url, group_address, is_local, parse_listen
 
 
 @pytest.mark.parametrize(
@@ -92,3 +92,29 @@ def test_any_text_is_an_address_or_a_clear_error(text):
 )
 def test_a_url_is_what_can_be_opened(address, tls, url):
     assert format_url(address, "/x", tls=tls) == url
+
+
+@pytest.mark.parametrize(
+    ("peer", "group"),
+    [
+        ("10.0.0.1", "10.0.0.1"),
+        ("::ffff:10.0.0.1", "10.0.0.1"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2:ffff::", "2001:db8:1:2::/64"),
+        ("2001:db8:1:3::1", "2001:db8:1:3::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("local", "local"),
+    ],
+)
+def test_peers_that_one_client_may_be_count_as_one(peer: str, group: str) -> None:
+    assert group_address(peer) == group
+
+
+@pytest.mark.parametrize("peer", ["127.0.0.1", "127.8.9.10", "::1", "::ffff:127.0.0.1", "local"])
+def test_loopback_and_unix_sockets_are_local(peer: str) -> None:
+    assert is_local(peer)
+
+
+@pytest.mark.parametrize("peer", ["10.0.0.1", "0.0.0.0", "2001:db8::1", "::ffff:10.0.0.1", "fe80::1%lo"])
+def test_other_addresses_are_not_local(peer: str) -> None:
+    assert not is_local(peer)

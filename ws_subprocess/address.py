@@ -1,17 +1,19 @@
-"""Where to listen, as text and as values. Pure: nothing is looked up and nothing is opened.
+"""Where to listen, as text and as values; and which peers count as one. Pure: nothing is looked up or opened.
 
 Forms: `host:port`, `[v6]:port`, `unix:/absolute/path`, `fd:N`, `systemd`.
 """
 
 import re
 from dataclasses import dataclass
-from ipaddress import AddressValueError, IPv6Address
+from ipaddress import AddressValueError, IPv4Address, IPv6Address, ip_address
 
 PORT_MAX = 65535
 # sun_path of struct sockaddr_un on Linux, less the terminating NUL; see unix(7).
 UNIX_PATH_MAX_BYTES = 107
 
 FORMS = "HOST:PORT, [IPV6]:PORT, unix:/PATH, fd:N or systemd"
+# Of an IPv6 address, those that a client may choose as it likes (RFC 4291, section 2.5.1).
+_HOST_BITS = 64
 _HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,251}[A-Za-z0-9])?")
 
 
@@ -69,6 +71,31 @@ def format_url(address: Tcp | Unix, path: str = "", *, tls: bool = False) -> str
     if isinstance(address, Unix):
         return str(address)
     return f"{'https' if tls else 'http'}://{address}{path}"
+
+
+def group_address(peer: str) -> str:
+    """Return what limits per address count `peer` as: its /64 for IPv6, which one client has whole, else itself."""
+    address = _parse_peer(peer)
+    if not isinstance(address, IPv6Address):
+        return peer if address is None else str(address)
+    return f"{IPv6Address(int(address) >> _HOST_BITS << _HOST_BITS)}/{128 - _HOST_BITS}"
+
+
+def is_local(peer: str) -> bool:
+    """Tell whether a peer is on this machine, at a loopback address or a unix socket; it may be a proxy for many."""
+    address = _parse_peer(peer)
+    return address is None or address.is_loopback
+
+
+def _parse_peer(peer: str) -> IPv4Address | IPv6Address | None:
+    """Return a peer's IP address, None when it has none: a unix socket."""
+    try:
+        address = ip_address(peer)
+    except ValueError:
+        return None
+    # ::ffff:10.0.0.1 is how a socket that serves both families names an IPv4 client.
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return mapped or address
 
 
 def _parse_unix(text: str) -> Unix:

@@ -181,10 +181,14 @@ async def read_reply(reader: asyncio.StreamReader, *, has_body: bool = True) -> 
 
 
 @asynccontextmanager
-async def _serve_ours(app: App) -> AsyncIterator[int]:
+async def _serve_ours(app: App, trusted_proxies: tuple[str, ...]) -> AsyncIterator[int]:
     ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
     settings = ServerSettings(
-        addresses=(Tcp("127.0.0.1", 0),), drain_timeout_s=0.0, close_timeout_s=1.0, ping_interval_s=0.5
+        addresses=(Tcp("127.0.0.1", 0),),
+        trusted_proxies=trusted_proxies,
+        drain_timeout_s=0.0,
+        close_timeout_s=1.0,
+        ping_interval_s=0.5,
     )
     server = DrainingServer(app, settings, app, lambda urls: ready.set_result(urls[0]), find_http_protocol())
     task = asyncio.ensure_future(server.serve())
@@ -206,9 +210,16 @@ class PromptServer(uvicorn.Server):
 
 
 @asynccontextmanager
-async def _serve_with_uvicorn(app: App) -> AsyncIterator[int]:
+async def _serve_with_uvicorn(app: App, trusted_proxies: tuple[str, ...]) -> AsyncIterator[int]:
     sock = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(app, ws="websockets-sansio", http="h11", log_config=None, timeout_graceful_shutdown=1)
+    config = uvicorn.Config(
+        app,
+        ws="websockets-sansio",
+        http="h11",
+        log_config=None,
+        timeout_graceful_shutdown=1,
+        forwarded_allow_ips=list(trusted_proxies),
+    )
     server = PromptServer(config)
     task = asyncio.ensure_future(server.serve(sockets=[sock]))
     try:
@@ -237,6 +248,7 @@ async def run_daemon(kind: str, **settings: Any) -> AsyncIterator[Daemon]:
             writer.write(respond("", "403 Forbidden") if grant is None else respond(json.dumps(grant)))
 
     async with scripted(answer) as controller:
-        app = create_app(Settings(**{"controller_url": controller.url, **settings}))
-        async with SERVERS[kind](app) as port:
+        configured = Settings(**{"controller_url": controller.url, **settings})
+        app = create_app(configured)
+        async with SERVERS[kind](app, configured.trusted_proxies) as port:
             yield Daemon(app, port, controller, grants)

@@ -72,6 +72,11 @@ REFUSED = {
     "upgrade in HTTP/1.0": (HANDSHAKE.replace(b"HTTP/1.1", b"HTTP/1.0"), 505),
     "upgrade with POST": (HANDSHAKE.replace(b"GET", b"POST"), 405),
     "upgrade with a body": (HANDSHAKE.replace(b"\r\n\r\n", b"\r\nContent-Length: 5\r\n\r\nhello"), 400),
+    "GET with a body": (GET + b"Content-Length: 5\r\n\r\nhello", 400),
+    "GET with a huge body to come": (GET + b"Content-Length: 1000000000000\r\n\r\n", 400),
+    "GET with an endless body": (GET + b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n", 400),
+    "GET that asks whether to send its body": (GET + b"Content-Length: 5\r\nExpect: 100-continue\r\n\r\n", 400),
+    "HEAD with a body": (GET.replace(b"GET", b"HEAD") + b"Content-Length: 5\r\n\r\nhello", 400),
     "connect": (b"CONNECT evil:80 HTTP/1.1\r\nHost: evil\r\n\r\n", 405),
 }
 
@@ -201,6 +206,62 @@ def test_a_refusal_arrives_though_the_client_is_still_sending(serving, applicati
         sent.join()
 
     assert response.startswith(b"HTTP/1.1 431 ")
+
+
+BODIES = {
+    "huge": b"Content-Length: 1000000000000\r\n\r\n",
+    "endless": b"Transfer-Encoding: chunked\r\n\r\n100000\r\n",
+    "asks whether to send it": b"Content-Length: 1000000000000\r\nExpect: 100-continue\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("body", BODIES.values(), ids=BODIES.keys())
+@both_parsers
+@both_loops
+def test_a_body_that_nobody_wants_is_neither_asked_for_nor_waited_for(serving, body):
+    async def refuse(scope, receive, send):
+        await send({"type": "http.response.start", "status": 405, "headers": [(b"content-length", b"2")]})
+        await send({"type": "http.response.body", "body": b"no"})
+
+    with serving(refuse).connect() as sock:
+        began_s = time.monotonic()
+        sent = threading.Thread(target=send_all_it_can, args=(sock, GET.replace(b"GET", b"POST") + body + bytes(2**24)))
+        sent.start()
+        head, rest = read_head(sock), read_what_comes(sock)
+        sent.join()
+
+    assert head.startswith(b"HTTP/1.1 405 ")
+    assert rest == b"no"
+    # Lingering takes 2 s at most; without an end of its own it would go on for the head's 10 s.
+    assert time.monotonic() - began_s < 6
+
+
+@both_parsers
+def test_a_get_request_may_say_that_it_has_no_body(serving, application):
+    with serving(application).connect() as sock:
+        sock.sendall(GET + b"Content-Length: 0\r\n\r\n")
+
+        assert read_head(sock).startswith(b"HTTP/1.1 200 ")
+
+
+@both_parsers
+def test_a_client_that_is_asked_for_its_body_may_send_it(serving, application):
+    with serving(application).connect() as sock:
+        sock.sendall(GET.replace(b"GET", b"POST") + b"Content-Length: 4\r\nExpect: 100-continue\r\n\r\n")
+        assert read_head(sock).startswith(b"HTTP/1.1 100 ")
+        sock.sendall(b"body")
+
+        assert read_head(sock).startswith(b"HTTP/1.1 200 ")
+        assert sock.recv(6) == b"/ body"
+
+
+def read_what_comes(sock):
+    """Return all bytes until the stream ends, in whatever way."""
+    data = b""
+    with contextlib.suppress(ConnectionError):
+        while part := sock.recv(65536):
+            data += part
+    return data
 
 
 def send_drop_by_drop(sock, data):

@@ -70,7 +70,7 @@ class Policy:
 
 
 def _is_in_group(user: str, group: str) -> bool:
-    """Tell whether `group` is one of the account's own; who or what is not known is left to the start to complain of."""
+    """Tell whether `group` is one of the account's own; of what is not known the start will complain."""
     try:
         gid = grp.getgrnam(group).gr_gid
         return gid in os.getgrouplist(user, pwd.getpwnam(user).pw_gid)

@@ -134,7 +134,7 @@ class Settings:
         20, Count(0, 10_000), "handshakes a second of one address, ten times as many at once; 0 for no limit"
     )
     max_waiting: int = _setting(
-        1000, Count(16, 100_000), "connections that have asked for nothing yet; beyond, some of them are cut at random"
+        1000, Count(16, 100_000), "connections that ask for nothing now; beyond, some of them are cut at random"
     )
     max_waiting_per_address: int = _setting(100, Count(1, 100_000), "of them from one address")
     tls_cert: str = _setting("", FILE, "certificate chain (PEM); with tls_key, listens with TLS")

@@ -7,7 +7,9 @@ from typing import Any
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from ws_subprocess.server.doorkeeper import Seat
 from ws_subprocess.server.http_shared import Deadline, refuse
+from ws_subprocess.server.linger import linger
 from ws_subprocess.server.request_rules import (
     BAD_REQUEST,
     HEAD_TOO_LARGE,
@@ -17,7 +19,7 @@ from ws_subprocess.server.request_rules import (
     find_refusal,
     wants_websocket,
 )
-from ws_subprocess.server.settings import WRITE_HIGH_WATER_BYTES, ServerSettings
+from ws_subprocess.server.settings import LINGER_S, WRITE_HIGH_WATER_BYTES, ServerSettings
 from ws_subprocess.server.upgrade import upgrade
 
 
@@ -52,9 +54,10 @@ def _find_refusal(request: h11.Request) -> Refusal | None:
 class H11Connection(H11Protocol):
     """One HTTP connection."""
 
-    def __init__(self, settings: ServerSettings, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, settings: ServerSettings, *args: Any, seat: Seat, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._settings = settings
+        self.seat = seat
         self.conn: _CheckedConnection = _CheckedConnection(h11.SERVER, MAX_HEAD_BYTES)
         self._head_deadline: Deadline
         self._stall_deadline: Deadline
@@ -64,9 +67,10 @@ class H11Connection(H11Protocol):
         transport.set_write_buffer_limits(WRITE_HIGH_WATER_BYTES)
         self._stall_deadline = Deadline(transport, self._settings.stall_timeout_s)
         self._head_deadline = Deadline(transport, self._settings.handshake_timeout_s)
-        self._head_deadline.start()
+        self._head_deadline.start(self.seat.since_s)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self.seat.leave()
         self._head_deadline.stop()
         self._stall_deadline.stop()
         super().connection_lost(exc)
@@ -74,10 +78,12 @@ class H11Connection(H11Protocol):
     def pause_writing(self) -> None:
         super().pause_writing()
         self._stall_deadline.start()
+        self._update_seat()
 
     def resume_writing(self) -> None:
         super().resume_writing()
         self._stall_deadline.stop()
+        self._update_seat()
 
     def data_received(self, data: bytes) -> None:
         if self.conn.their_state is h11.IDLE:
@@ -88,18 +94,41 @@ class H11Connection(H11Protocol):
         super().handle_events()
         if self.conn.their_state is not h11.IDLE:
             self._head_deadline.stop()
+            if self.transport.get_protocol() is self:  # It has not become a websocket.
+                self._update_seat()
+
+    def on_response_complete(self) -> None:
+        """Go on to the next request; called by the cycle of this one."""
+        super().on_response_complete()
+        if self.transport.is_closing():
+            return
+        self._update_seat()
+        if self.cycle.response_complete and self.cycle.more_body:
+            # Nobody wanted the body, so nobody waits for its end.
+            linger(self.transport, self, LINGER_S)
 
     def send_400_response(self, msg: str) -> None:
-        self._head_deadline.stop()
-        refuse(self.transport, self, self.conn.refusal)
+        if self.cycle is None or self.cycle.response_complete:
+            self._head_deadline.stop()
+            refuse(self.transport, self, self.conn.refusal)
+        else:
+            # It is the body that is wrong, and its request is just being answered.
+            self.transport.abort()
 
     def _should_upgrade(self) -> bool:
         return wants_websocket(self.headers)
 
     def handle_websocket_upgrade(self, event: h11.Request) -> None:
         self._head_deadline.stop()
+        self.seat.leave()
         early, _ = self.conn.trailing_data
         upgrade(self, self._settings, event.target, early)
+
+    def _update_seat(self) -> None:
+        if self.flow.write_paused or self.cycle is None or self.cycle.response_complete:
+            self.seat.take()
+        else:
+            self.seat.leave()
 
     def shutdown(self) -> None:
         """End because the server ends; called by it."""

@@ -1,8 +1,8 @@
 """HTTP connections parsed by httptools: uvicorn's protocol with a deadline and limits for the head, and our websockets.
 
 Laws:
-    A request's head has one deadline in all, however its bytes are spread; so has a client that sends nothing, and one
-    that takes nothing.
+    A request's head has one deadline in all, however its bytes are spread, the TLS handshake before it included; so has
+    a client that sends nothing, and one that takes nothing. While it is the client's turn the connection has a seat.
     What `request_rules` refuses is answered here; the application is never called for it.
 """
 
@@ -10,9 +10,11 @@ import asyncio
 from typing import Any
 
 import httptools
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from ws_subprocess.server.doorkeeper import Seat
 from ws_subprocess.server.http_shared import Deadline, refuse
+from ws_subprocess.server.linger import linger
 from ws_subprocess.server.request_rules import (
     BAD_REQUEST,
     HEAD_TOO_LARGE,
@@ -23,7 +25,7 @@ from ws_subprocess.server.request_rules import (
     find_refusal,
     wants_websocket,
 )
-from ws_subprocess.server.settings import WRITE_HIGH_WATER_BYTES, ServerSettings
+from ws_subprocess.server.settings import LINGER_S, WRITE_HIGH_WATER_BYTES, ServerSettings
 from ws_subprocess.server.upgrade import upgrade
 
 
@@ -34,9 +36,10 @@ class _Refused(Exception):  # noqa: N818 - control flow through the parser, not 
 class HttpToolsConnection(HttpToolsProtocol):
     """One HTTP connection."""
 
-    def __init__(self, settings: ServerSettings, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, settings: ServerSettings, *args: Any, seat: Seat, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._settings = settings
+        self.seat = seat
         self._head_deadline: Deadline
         self._stall_deadline: Deadline
         self._refusal: Refusal | None = None
@@ -44,6 +47,7 @@ class HttpToolsConnection(HttpToolsProtocol):
         # Of the head that is open: what the parser has named so far, and what it was fed after the read that began it.
         self._head_bytes = 0
         self._fed_bytes = 0
+        self._answering: RequestResponseCycle | None = None
 
     # asyncio.Protocol.
 
@@ -52,20 +56,27 @@ class HttpToolsConnection(HttpToolsProtocol):
         transport.set_write_buffer_limits(WRITE_HIGH_WATER_BYTES)
         self._stall_deadline = Deadline(transport, self._settings.stall_timeout_s)
         self._head_deadline = Deadline(transport, self._settings.handshake_timeout_s)
-        self._head_deadline.start()
+        self._head_deadline.start(self.seat.since_s)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self.seat.leave()
         self._head_deadline.stop()
         self._stall_deadline.stop()
+        # uvicorn only tells the request that came last; of pipelined ones, it is an earlier one that is being answered.
+        if self._answering is not None and not self._answering.response_complete:
+            self._answering.disconnected = True
+            self._answering.message_event.set()
         super().connection_lost(exc)
 
     def pause_writing(self) -> None:
         super().pause_writing()
         self._stall_deadline.start()
+        self._update_seat()
 
     def resume_writing(self) -> None:
         super().resume_writing()
         self._stall_deadline.stop()
+        self._update_seat()
 
     def data_received(self, data: bytes) -> None:
         self._unset_keepalive_if_required()
@@ -110,11 +121,32 @@ class HttpToolsConnection(HttpToolsProtocol):
         if refusal := find_refusal(method, self.url, version, self.headers):
             self._leave_parser(refusal)
         super().on_headers_complete()
+        self._update_seat()
+
+    def on_response_complete(self) -> None:
+        """Go on to the next request; called by the cycle of this one."""
+        super().on_response_complete()
+        if self.transport.is_closing():
+            return
+        self._update_seat()
+        if self.cycle.response_complete and self.cycle.more_body:
+            # Nobody wanted the body, so nobody waits for its end.
+            linger(self.transport, self, LINGER_S)
 
     def _should_upgrade(self) -> bool:
         return wants_websocket(self.headers)
 
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._answering = cycle
+        super()._start_asgi_task(cycle, app)
+
     # Ends.
+
+    def _update_seat(self) -> None:
+        if self.flow.write_paused or self.cycle is None or self.cycle.response_complete:
+            self.seat.take()
+        else:
+            self.seat.leave()
 
     def _is_between_requests(self) -> bool:
         return not self._is_head_open and (self.cycle is None or self.cycle.response_complete)
@@ -131,6 +163,7 @@ class HttpToolsConnection(HttpToolsProtocol):
         elif not self._may_write():
             self.transport.abort()
         else:
+            self.seat.leave()
             upgrade(self, self._settings, self.url, rest)
             # Parser and protocol hold each other; a websocket lives long and needs neither.
             self.parser = None  # type: ignore[assignment] # as uvicorn does when a connection is lost

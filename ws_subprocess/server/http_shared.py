@@ -18,10 +18,15 @@ class Deadline:
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
 
-    def start(self) -> None:
-        """Begin to wait; a wait that has begun goes on, so trickled bytes gain nothing."""
+    def start(self, since_s: float | None = None) -> None:
+        """Begin to wait; a wait that has begun goes on, so trickled bytes gain nothing.
+
+        Args:
+            since_s: When it really began, in the loop's time; None for now.
+        """
         if self._timer is None:
-            self._timer = self._loop.call_later(self._timeout_s, self._transport.abort)
+            begun_s = self._loop.time() if since_s is None else since_s
+            self._timer = self._loop.call_at(begun_s + self._timeout_s, self._transport.abort)
 
     def stop(self) -> None:
         """Wait no more. Idempotent."""

@@ -19,15 +19,17 @@ from typing import Any, Protocol
 from uvicorn.config import Config
 from uvicorn.server import Server
 
-from ws_subprocess.address import format_url
-from ws_subprocess.server.acceptor import Acceptor
+from ws_subprocess.address import format_url, group_address, is_local
+from ws_subprocess.server.acceptor import Acceptor, Entrance
 from ws_subprocess.server.asgi import Application
+from ws_subprocess.server.doorkeeper import Doorkeeper, Seat
 from ws_subprocess.server.foreign_logs import quiet_foreign_logs
 from ws_subprocess.server.process_state import prepare_process, settle_memory
 from ws_subprocess.server.proxies import TrustedProxies
 from ws_subprocess.server.service_manager import notify
 from ws_subprocess.server.settings import ServerSettings, StartError
 from ws_subprocess.server.sockets import Listener, open_listeners
+from ws_subprocess.server.spares import Spares
 from ws_subprocess.server.tls import build_context
 
 log = logging.getLogger(__name__)
@@ -120,15 +122,16 @@ class DrainingServer(Server):
             http_protocol: `HttpToolsConnection` or `H11Connection`; see `find_http_protocol`.
         """
         quiet_foreign_logs()
-        if settings.trusted_proxies:
-            application = TrustedProxies(application, settings.trusted_proxies)
-        super().__init__(_build_config(application, settings, http_protocol))
+        self._proxies = TrustedProxies(application, settings.trusted_proxies)
+        served = self._proxies if settings.trusted_proxies else application
+        super().__init__(_build_config(served, settings, http_protocol))
         self._settings = settings
         self._lifecycle = lifecycle
         self._on_ready = on_ready
         self._tls = build_context(settings.tls_cert, settings.tls_key) if settings.tls_cert else None
         self._listeners: list[Listener] = []
         self._acceptors: list[Acceptor] = []
+        self._entrance: Entrance | None = None
         self._stop = asyncio.Event()
         self._force = asyncio.Event()
 
@@ -156,13 +159,8 @@ class DrainingServer(Server):
         if self.lifespan.should_exit:
             raise StartError("the application did not start; the log says why")
         await self.on_tick(0)
-        protocol_class: Any = self.config.http_protocol_class
-        build_protocol = functools.partial(
-            protocol_class, config=self.config, server_state=self.server_state, app_state=self.lifespan.state
-        )
-        timeout_s, tasks = self._settings.handshake_timeout_s, self.server_state.tasks
-        for listener in self._listeners:
-            self._acceptors.append(Acceptor(listener.sock, build_protocol, self._tls, timeout_s, tasks))
+        self._entrance = entrance = self._open_entrance()
+        self._acceptors = [Acceptor(listener.sock, entrance) for listener in self._listeners]
         self.started = True
         self._on_ready([format_url(listener.address, tls=self._tls is not None) for listener in self._listeners])
         notify("READY=1")
@@ -183,8 +181,10 @@ class DrainingServer(Server):
             self._lifecycle.kill_sessions()
         self.close_listeners()
         await self._close_connections()
-        if not self.force_exit:
-            await self.lifespan.shutdown()
+        # Who is in a hurry does not wait long for the application; cut off unasked, it would complain.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_CANCEL_TIMEOUT_S if self.force_exit else None):
+                await self.lifespan.shutdown()
 
     # Ours.
 
@@ -205,8 +205,29 @@ class DrainingServer(Server):
         """Accept no more and remove our socket files. Idempotent."""
         while self._acceptors:
             self._acceptors.pop().stop()
+        if self._entrance is not None:
+            self._entrance.spares.close()
+            self._entrance.doorkeeper.close()
         while self._listeners:
             self._listeners.pop().close()
+
+    def _open_entrance(self) -> Entrance:
+        settings, state = self._settings, self.server_state
+        protocol_class: Any = self.config.http_protocol_class
+
+        def build_protocol(seat: Seat) -> asyncio.Protocol:
+            protocol: asyncio.Protocol = protocol_class(
+                config=self.config, server_state=state, app_state=self.lifespan.state, seat=seat
+            )
+            return protocol
+
+        doorkeeper = Doorkeeper(settings.max_waiting, settings.max_waiting_per_address, self._find_share)
+        timeout_s = settings.handshake_timeout_s
+        return Entrance(build_protocol, self._tls, timeout_s, state.tasks, doorkeeper, Spares())
+
+    def _find_share(self, host: str) -> str | None:
+        """Return whose share of the waiting a client takes, None for a proxy, known or local: it speaks for many."""
+        return None if is_local(host) or self._proxies.trusts(host) else group_address(host)
 
     async def _drain(self) -> None:
         if await self._finishes(self._lifecycle.drained(), self._settings.drain_timeout_s) or self.force_exit:

@@ -36,11 +36,14 @@ class TrustedProxies:
             self._rewrite(scope)
         await self._application(scope, receive, send)
 
-    def _is_proxy(self, client: tuple[str, int] | None) -> bool:
-        if client is None:
-            return self._trusts_unix
-        address = _parse_address(client[0])
+    def trusts(self, host: str) -> bool:
+        """Tell whether the peer at this IP address is one of the proxies."""
+        # Most daemons have none, and this is asked for every connection.
+        address = _parse_address(host) if self._networks else None
         return address is not None and self._trusts(address)
+
+    def _is_proxy(self, client: tuple[str, int] | None) -> bool:
+        return self._trusts_unix if client is None else self.trusts(client[0])
 
     def _trusts(self, address: _Ip) -> bool:
         return any(address in network for network in self._networks)

@@ -5,6 +5,7 @@ Law: a request that is refused here has cost nobody a token.
 
 import base64
 import binascii
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -13,6 +14,8 @@ MAX_HEAD_BYTES = 16 * 1024
 MAX_HEADER_LINES = 128
 
 Headers = Sequence[tuple[bytes, bytes]]
+
+_CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,25 +62,33 @@ def find_refusal(method: bytes, target: bytes, http_version: str, headers: Heade
     # Absolute and authority form name a host of their own, which the Host check would never see.
     if not target.startswith(b"/") or not target.isascii() or b"#" in target:
         return _bad("Bad request target")
+    if any(_CONTROL.search(value) for _, value in headers):
+        # httptools refuses them itself; h11 only some.
+        return _bad("Control character in a header")
     for name in (b"host", b"origin", b"sec-websocket-key", b"sec-websocket-version"):
         if len(_values(headers, name)) > 1:
             return _bad("Duplicate header")
     if http_version == "1.1" and not _values(headers, b"host"):
         return _bad("Host header missing")
-    if _values(headers, b"content-length") and _values(headers, b"transfer-encoding"):
+    lengths, codings = _values(headers, b"content-length"), _values(headers, b"transfer-encoding")
+    if lengths and codings:
         # RFC 9112, section 6.3: two opinions about where a request ends are how requests are smuggled.
         return _bad("Content-Length beside Transfer-Encoding")
+    has_body = bool(codings) or any(length.strip(b"0") for length in lengths)
     if wants_websocket(headers):
-        return _find_handshake_refusal(method, http_version, headers)
+        return _find_handshake_refusal(method, http_version, headers, has_body=has_body)
+    if has_body and method in (b"GET", b"HEAD"):
+        # It would mean nothing (RFC 9110, section 9.3.1), and be read for as long as it comes.
+        return _bad("A GET request has no body")
     return None
 
 
-def _find_handshake_refusal(method: bytes, http_version: str, headers: Headers) -> Refusal | None:
+def _find_handshake_refusal(method: bytes, http_version: str, headers: Headers, *, has_body: bool) -> Refusal | None:
     if http_version != "1.1":
         return Refusal(HTTPStatus.HTTP_VERSION_NOT_SUPPORTED, "HTTP Version Not Supported")
     if method != b"GET":
         return Refusal(HTTPStatus.METHOD_NOT_ALLOWED, "Method Not Allowed", (("allow", "GET"),))
-    if _values(headers, b"transfer-encoding") or any(value != b"0" for value in _values(headers, b"content-length")):
+    if has_body:
         return _bad("A websocket handshake has no body")
     if _values(headers, b"sec-websocket-version") != [b"13"]:
         # RFC 6455, section 4.4: name the versions there are.

@@ -33,7 +33,9 @@ class ServerSettings:
         tls_key: PEM file with the key; None looks for it in `tls_cert`.
         trusted_proxies: Networks (`10.0.0.0/8`, `::1`), or `unix`, whose X-Forwarded-For and -Proto are believed.
         drain_timeout_s: How long sessions may go on after the first SIGTERM.
-        handshake_timeout_s: From the first chance to send a request's head to its last byte, TLS handshake apart.
+        handshake_timeout_s: From the first chance to send a request's head to its last byte, TLS handshake included.
+        max_waiting: Connections whose client is to act (see `doorkeeper`); beyond, some are cut at random.
+        max_waiting_per_address: Those of one address, or of one /64 of IPv6.
         stall_timeout_s: How long a client may take too little of a response for more of it to be written.
         keep_alive_timeout_s: How long a connection may wait between requests.
         ping_interval_s: Between pings to a websocket client.
@@ -50,6 +52,8 @@ class ServerSettings:
     trusted_proxies: tuple[str, ...] = ()
     drain_timeout_s: float = 30.0
     handshake_timeout_s: float = 10.0
+    max_waiting: int = 1000
+    max_waiting_per_address: int = 100
     stall_timeout_s: float = 60.0
     keep_alive_timeout_s: float = 5.0
     ping_interval_s: float = 20.0

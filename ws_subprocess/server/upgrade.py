@@ -1,8 +1,6 @@
 """Turns an HTTP connection that asked for a websocket into one."""
 
-import asyncio
 from collections.abc import Sequence
-from typing import Any, Protocol
 from urllib.parse import unquote
 
 from websockets.datastructures import Headers
@@ -15,29 +13,12 @@ from ws_subprocess.server.asgi import Scope
 from ws_subprocess.server.settings import ServerSettings
 from ws_subprocess.server.websocket import WebSocketConnection
 from ws_subprocess.server.websocket_app import WebSocketApp
+from ws_subprocess.server.websocket_roles import HttpConnection
 
 DIRECT_EXTENSION = "ws_subprocess.direct"
 """scope["extensions"][DIRECT_EXTENSION]["channel"] is the connection; see `WebSocketConnection.start`."""
 
 _SWITCHING_PROTOCOLS = 101
-
-
-class HttpConnection(Protocol):
-    """What is used of uvicorn's HTTP protocols; all of them have it."""
-
-    transport: asyncio.Transport
-    app: Any
-    loop: asyncio.AbstractEventLoop
-    connections: set[Any]
-    tasks: set[asyncio.Task[None]]
-    app_state: dict[str, Any]
-    headers: list[tuple[bytes, bytes]]
-    scheme: Any
-    server: tuple[str, int | None] | None
-    client: tuple[str, int] | None
-
-    @property
-    def asgi_version(self) -> str: ...
 
 
 def upgrade(http: HttpConnection, settings: ServerSettings, target: bytes, early: bytes) -> None:
@@ -58,7 +39,7 @@ def upgrade(http: HttpConnection, settings: ServerSettings, target: bytes, early
     connection = WebSocketConnection(http.transport, parser, settings)
     scope = _build_scope(http, target)
     scope["extensions"] = {"websocket.http.response": {}, DIRECT_EXTENSION: {"channel": connection}}
-    app = WebSocketApp(http.app, scope, connection, response, http.connections)
+    app = WebSocketApp(http, scope, connection, response)
     connection.serve(app, early)
     if response.status_code != _SWITCHING_PROTOCOLS:
         # An extension or subprotocol header that cannot be parsed.

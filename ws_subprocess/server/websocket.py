@@ -306,14 +306,12 @@ class WebSocketConnection(asyncio.Protocol):
     # Writing.
 
     def _send(self, opcode: Opcode, payload: bytes | bytearray | memoryview) -> None:
-        if not self._parser.extensions:
-            self._write(encode(opcode, payload))
-        elif opcode is Opcode.TEXT:
-            self._parser.send_text(payload)
-            self._flush()
+        extensions = self._parser.extensions
+        if extensions:
+            # Not by the parser: it reads ahead, and may know of a Close behind the message that is answered here.
+            self._write(Frame(opcode, payload).serialize(mask=False, extensions=extensions))
         else:
-            self._parser.send_binary(payload)
-            self._flush()
+            self._write(encode(opcode, payload))
 
     def _is_jammed(self) -> bool:
         """Tell whether so much waits already that whoever makes us write is out of order; cut the connection if so."""

@@ -7,14 +7,13 @@ import asyncio
 import logging
 from collections.abc import Iterable, Sequence
 from http import HTTPStatus
-from typing import Any
 
 from websockets.datastructures import Headers
 from websockets.http11 import Response
 
 from ws_subprocess.server.asgi import Application, Message, Scope
 from ws_subprocess.server.websocket import WebSocketConnection
-from ws_subprocess.server.websocket_roles import Phase
+from ws_subprocess.server.websocket_roles import HttpConnection, Phase
 
 log = logging.getLogger(__name__)
 
@@ -26,25 +25,18 @@ class ClientGoneError(OSError):
 class WebSocketApp:
     """Runs the application for one connection and carries its messages."""
 
-    def __init__(
-        self,
-        application: Application,
-        scope: Scope,
-        connection: WebSocketConnection,
-        response: Response,
-        connections: set[Any],
-    ) -> None:
-        """Prepare.
+    def __init__(self, http: HttpConnection, scope: Scope, connection: WebSocketConnection, response: Response) -> None:
+        """Prepare; this is one of the server's connections from now on, until it is lost.
 
         Args:
             response: The 101 to answer with, should the application accept.
-            connections: The server's; this is one of them until the connection is lost.
         """
-        self._application = application
+        self._application: Application = http.app
         self._scope = scope
         self._connection = connection
         self._response = response
-        self._connections = connections
+        self._connections = http.connections
+        self._seat = http.seat
         self._connections.add(self)
         self._is_over = False
         self._is_lost = False
@@ -114,6 +106,7 @@ class WebSocketApp:
     def on_lost(self) -> None:
         """Leave the server's list."""
         self._connections.discard(self)
+        self._seat.leave()
         self._is_lost = True
         self._let_go()
 
@@ -198,6 +191,7 @@ class WebSocketApp:
         response.headers.setdefault("Date", self._response.headers["Date"])
         # The connection is no use after this: what follows the request may be frames.
         response.headers.setdefault("Connection", "close")
+        self._seat.take()
         self._connection.deny(response)
 
     def _let_go(self) -> None:

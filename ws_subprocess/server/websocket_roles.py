@@ -1,8 +1,11 @@
-"""What the two halves of a websocket, its connection and its application's side, know of each other."""
+"""What a websocket's halves, its connection and its application's side, know of each other and of what was before."""
 
+import asyncio
 import enum
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
+
+from ws_subprocess.server.doorkeeper import Seat
 
 
 class Phase(enum.Enum):
@@ -33,3 +36,22 @@ class Listener(Protocol):
 
     def take_messages(self) -> Sequence[bytes | str]:
         """Give away the messages that arrived and were not used, for the direct channel."""
+
+
+class HttpConnection(Protocol):
+    """What is used of the HTTP connection that a websocket was before: uvicorn's, with a seat."""
+
+    seat: Seat
+    transport: asyncio.Transport
+    app: Any
+    loop: asyncio.AbstractEventLoop
+    connections: set[Any]
+    tasks: set[asyncio.Task[None]]
+    app_state: dict[str, Any]
+    headers: list[tuple[bytes, bytes]]
+    scheme: Any
+    server: tuple[str, int | None] | None
+    client: tuple[str, int] | None
+
+    @property
+    def asgi_version(self) -> str: ...

@@ -4,13 +4,13 @@ Law: a place in the registry is held from before the question until nothing of t
 """
 
 import asyncio
-import ipaddress
 import logging
 import secrets
 import time
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
 
+from ws_subprocess.address import group_address, is_local
 from ws_subprocess.auth.gate import Gate
 from ws_subprocess.dialects.native import name_signal
 from ws_subprocess.errors import BridgeError, CapacityError, RequestError
@@ -63,7 +63,7 @@ class Launcher:
         """
         begun = time.perf_counter()
         with ExitStack() as places:
-            places.enter_context(self._registry.place(request.peer))
+            places.enter_context(self._registry.place(group_address(request.peer)))
             session = await self._start(credentials, request, places)
             self._metrics.start_s.observe(time.perf_counter() - begun)
             try:
@@ -73,9 +73,10 @@ class Launcher:
 
     def check_room(self, peer: str) -> None:
         """Raise `CapacityError` when this peer would be refused now, before anything costs a token."""
-        self._registry.check_room(peer)
-        if self._knocks is not None and not _is_loopback(peer) and not self._knocks.allows(peer, time.monotonic()):
-            detail = f"{peer} knocks more often than max_handshakes_per_address"
+        address = group_address(peer)
+        self._registry.check_room(address)
+        if self._knocks is not None and not is_local(peer) and not self._knocks.allows(address, time.monotonic()):
+            detail = f"{address} knocks more often than max_handshakes_per_address"
             raise CapacityError("too_many_handshakes", detail, _RETRY_AFTER_S)
 
     def explain_refusal(self, credentials: Credentials) -> BridgeError:
@@ -142,11 +143,3 @@ async def _end(session: Session) -> None:
     except asyncio.CancelledError:
         session.kill_now("cancelled")
         raise
-
-
-def _is_loopback(peer: str) -> bool:
-    """Tell whether a peer is on this machine, or behind a proxy on it that nobody told us to trust."""
-    try:
-        return ipaddress.ip_address(peer).is_loopback
-    except ValueError:  # A unix socket.
-        return True
