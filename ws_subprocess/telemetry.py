@@ -4,10 +4,8 @@ Laws: a log line is one line whatever a client sends; it never holds a token, in
 """
 
 import asyncio
-import io
 import json
 import logging
-import logging.handlers
 import os
 import sys
 import time
@@ -102,38 +100,68 @@ class _LiveCollector(Collector):
         return self._metrics.collect_live()
 
 
-class AuditFile(logging.handlers.WatchedFileHandler):
+class AuditFile(logging.Handler):
     """Appends JSON lines to a file that only we may read; one that was moved away is made anew.
+
+    Laws: who cannot be written to keeps nobody waiting and stops nothing, and the log says so; a line that a full disk
+    cut off spoils none after it.
 
     Raises:
         OSError: It cannot be written to.
     """
 
     def __init__(self, path: str) -> None:
-        super().__init__(path, encoding="ascii")
+        super().__init__()
         self.setFormatter(JsonFormatter())
+        self._path = os.path.abspath(path)
+        self._descriptor = self._open()
+        self._is_torn = False
         self._complained_at = -_COMPLAINT_PAUSE_S
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Append the line as a whole, past every buffer: what could not be written must not come later, or at exit."""
+        """Append the line, past every buffer: what could not be written must not come later, or at exit."""
         try:
-            self.reopenIfNeeded()
-            assert self.stream is not None
-            os.write(self.stream.fileno(), f"{self.format(record)}\n".encode("ascii"))
-        except OSError:
-            self.handleError(record)
+            self._follow()
+            self._write(f"{self.format(record)}\n".encode("ascii"))
+        except OSError as exc:
+            self._complain(exc)
 
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging calls it so
-        """Say in the log, now and then, that the disk is full, say: clients must not wait for an operator."""
+    def close(self) -> None:
+        """Close the file."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+        super().close()
+
+    def _open(self) -> int:
+        # Of a FIFO that nobody reads, or not fast enough, we hear so instead of waiting for its reader.
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
+        return os.open(self._path, flags, 0o600)
+
+    def _follow(self) -> None:
+        """Open the path anew when it has become another file; while that fails, the one that was moved away will do."""
+        try:
+            if _is_open_at(self._descriptor, self._path):
+                return
+            descriptor = self._open()
+        except OSError as exc:
+            self._complain(exc)
+            return
+        os.close(self._descriptor)
+        self._descriptor, self._is_torn = descriptor, False
+
+    def _write(self, line: bytes) -> None:
+        rest = b"\n" + line if self._is_torn else line
+        while rest:
+            rest = rest[os.write(self._descriptor, rest) :]
+            self._is_torn = bool(rest)
+
+    def _complain(self, reason: OSError) -> None:
+        """Say so in the log, now and then: clients must not wait for an operator."""
         now = time.monotonic()
         if now - self._complained_at >= _COMPLAINT_PAUSE_S:
             self._complained_at = now
-            reason = str(sys.exc_info()[1])
-            log.error("audit cannot be written", extra={"file": self.baseFilename, "reason": reason})
-
-    def _open(self) -> io.TextIOWrapper:
-        descriptor = os.open(self.baseFilename, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        return open(descriptor, "a", encoding=self.encoding)
+            log.error("audit cannot be written", extra={"file": self._path, "reason": str(reason)})
 
 
 class JsonFormatter(logging.Formatter):
@@ -190,6 +218,13 @@ def configure_logging(form: str, level: str, audit_path: str = "") -> None:
     audit.propagate = not audit_path
     # What is asked for by name is written whatever the log's level.
     audit.setLevel(logging.INFO if audit_path else logging.NOTSET)
+
+
+def _is_open_at(descriptor: int, path: str) -> bool:
+    try:
+        return os.path.samestat(os.stat(path), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
 
 
 def _get_facts(record: logging.LogRecord) -> dict[str, Any]:

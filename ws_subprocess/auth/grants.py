@@ -28,6 +28,7 @@ _TERM = re.compile(r"[A-Za-z0-9._+-]{1,64}")
 # What useradd(8) takes; a number is no name, so that nobody becomes 0 by a back door.
 _ACCOUNT = re.compile(r"[a-z_][a-z0-9_.-]{0,31}\$?", re.IGNORECASE)
 _UMASK = re.compile(r"0?[0-7]{3}")
+_NOT_FOR_CWD = re.compile(r"//?(?:proc|dev/fd)(?:/|$)")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
@@ -88,9 +89,9 @@ def _parse_path(key: str, value: object, code: str) -> str:
         raise _refuse(code, key, value, "an absolute path")
     if _CONTROL.search(value) or len(_encode(key, value, code)) > PATH_MAX_BYTES:
         raise _refuse(code, key, value, f"at most {PATH_MAX_BYTES} bytes without control characters")
-    if key == "cwd" and PurePosixPath(posixpath.normpath(value)).parts[1:2] == ("proc",):
-        # A directory below /proc may be one that a descriptor of the daemon has open.
-        raise _refuse(code, key, value, "a directory outside /proc")
+    if key == "cwd" and _NOT_FOR_CWD.match(posixpath.normpath(value)):
+        # A directory below them may be one that a descriptor of the daemon has open.
+        raise _refuse(code, key, value, "a directory outside /proc and /dev/fd")
     return value
 
 
@@ -119,7 +120,7 @@ def _parse_env(value: object, is_env_refused: Callable[[str], bool]) -> Mapping[
             raise GrantError("controller_bad_env", f"env {name}: may not be set by a grant")
         _check_string(f"env {name}", text, "controller_bad_env")
     if "TERM" in value and not _TERM.fullmatch(value["TERM"]):
-        raise _refuse("controller_bad_env", "env TERM", value["TERM"], "1 to 64 of A-Z a-z 0-9 . _ + -")
+        raise GrantError("controller_bad_env", "env TERM: not 1 to 64 of A-Z a-z 0-9 . _ + -")
     return MappingProxyType(dict(value))
 
 

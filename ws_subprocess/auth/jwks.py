@@ -25,7 +25,9 @@ KEYS_MAX = 64
 TIMEOUT_S = 5.0
 PAUSE_S = 10.0
 MAX_AGE_S = 3600.0
-HEADERS = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "ws-subprocess"}
+# A key that was withdrawn while no token came must not be believed until the answer is there.
+TOO_OLD_S = 2 * MAX_AGE_S
+_HEADERS = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "ws-subprocess"}
 
 log = logging.getLogger(__name__)
 
@@ -55,9 +57,10 @@ class PublishedKeys:
         Raises:
             GateError: `denied` as by `KeyRing.verify`; `gate_unavailable` when there are no keys to be had.
         """
-        if self._ring is None:
+        age_s = self._clock() - self._fetched_at
+        if age_s > TOO_OLD_S:
             await self._refresh()
-        elif self._clock() - self._fetched_at > MAX_AGE_S:
+        elif age_s > MAX_AGE_S:
             self._begin()
         ring = self._get_ring()
         try:
@@ -97,7 +100,7 @@ class PublishedKeys:
 
     async def _fetch(self) -> None:
         try:
-            self._ring = await self._ask()
+            _, self._ring = await fetch_keys(self._questions, self._url, self._timeout_s)
         except (TimeoutError, httpx.HTTPError, ValueError) as exc:
             self._failure = self._explain(exc)
             facts = {"detail": self._failure, "keys": len(self._ring or ())}
@@ -117,16 +120,24 @@ class PublishedKeys:
             case _:
                 return f"no HTTP answer: {type(exc).__name__}"
 
-    async def _ask(self) -> KeyRing:
-        question = httpx.Request("GET", self._url, headers={**HEADERS, "Host": self._url.netloc.decode("ascii")})
-        async with asyncio.timeout(self._timeout_s):
-            deadline_s = asyncio.get_running_loop().time() + self._timeout_s
-            response, body = await self._questions.ask(question, BODY_MAX_BYTES, deadline_s)
-        if response.status_code != 200:
-            raise ValueError(f"status {response.status_code}, not 200")
-        if len(body) > BODY_MAX_BYTES:
-            raise ValueError(f"answer: more than {BODY_MAX_BYTES} bytes")
-        return parse_keys(body)
+
+async def fetch_keys(questions: Questions, url: httpx.URL, timeout_s: float) -> tuple[httpx.Response, KeyRing]:
+    """Return what an issuer answers at `url`, and the keys in it.
+
+    Raises:
+        TimeoutError: There was no complete answer within `timeout_s`.
+        httpx.HTTPError: There was none at all.
+        ValueError: It is no JWK set.
+    """
+    question = httpx.Request("GET", url, headers={**_HEADERS, "Host": url.netloc.decode("ascii")})
+    async with asyncio.timeout(timeout_s):
+        deadline_s = asyncio.get_running_loop().time() + timeout_s
+        response, body = await questions.ask(question, BODY_MAX_BYTES, deadline_s)
+    if response.status_code != 200:
+        raise ValueError(f"status {response.status_code}, not 200")
+    if len(body) > BODY_MAX_BYTES:
+        raise ValueError(f"answer: more than {BODY_MAX_BYTES} bytes")
+    return response, parse_keys(body)
 
 
 def parse_keys(body: bytes) -> KeyRing:

@@ -17,7 +17,7 @@ from ws_subprocess.auth.strict_json import parse_json
 from ws_subprocess.errors import GateError
 
 # How a JSON object begins in base64url: with a quote, or with white space before it.
-_BEGINNINGS = ("eyJ", "eyA", "ewo", "ew0")
+_BEGINNINGS = ("eyJ", "eyA", "ewk", "ewo", "ew0")
 _COMPACT = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 # Each of them brings the key, or tells where to fetch it.
 _KEY_HEADERS = frozenset({"jku", "jwk", "x5u", "x5c"})

@@ -80,11 +80,11 @@ def _is_in_group(user: str, group: str) -> bool:
 
 def is_below(path: str, folder: str) -> bool:
     """Tell whether `path` is in `folder`, by its own name and by where its links lead."""
-    if posixpath.normpath(path) != path.rstrip("/"):
+    if posixpath.normpath(path) != (path.rstrip("/") or "/"):
         return False  # ".." or "//": nobody needs them who means no harm.
-    real_folder, real_path = os.path.realpath(folder), os.path.realpath(path)
-    inside = (folder.rstrip("/") + "/", real_folder.rstrip("/") + "/")
-    return (path.rstrip("/") + "/").startswith(inside) and (real_path + "/").startswith(inside[1])
+    inside = (folder.rstrip("/") + "/", os.path.realpath(folder).rstrip("/") + "/")
+    # By name first: to follow the links of a path as long as may be takes milliseconds, and the loop waits.
+    return (path.rstrip("/") + "/").startswith(inside) and (os.path.realpath(path) + "/").startswith(inside[1])
 
 
 def _is_root(user: str) -> bool:

@@ -13,11 +13,10 @@ from email.utils import parsedate_to_datetime
 import httpx
 from cryptography import x509
 
-from ws_subprocess.auth.jwks import BODY_MAX_BYTES, parse_keys
+from ws_subprocess.auth.jwks import fetch_keys
 from ws_subprocess.auth.questions import Questions
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
-_HEADERS = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "ws-subprocess"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,14 +57,14 @@ def reach(url: str, tls: ssl.SSLContext | None, socket_path: str, timeout_s: flo
             return Reached(where, time.perf_counter() - begun, expires_at)
 
 
-def fetch_keys(url: str, timeout_s: float) -> Published:
+def look_at_issuer(url: str, timeout_s: float) -> Published:
     """Return what an issuer publishes at `url`; blocks.
 
     Raises:
         ValueError: It cannot be reached, or its answer is no set of keys; says which.
     """
     try:
-        return asyncio.run(_fetch_keys(httpx.URL(url), timeout_s))
+        return asyncio.run(_look_at_issuer(httpx.URL(url), timeout_s))
     except TimeoutError as exc:
         raise ValueError(f"no complete answer within {timeout_s:g} s") from exc
     except (httpx.HTTPError, OSError) as exc:
@@ -103,20 +102,13 @@ def _read_expiry(der: bytes | None) -> float | None:
     return x509.load_der_x509_certificate(der).not_valid_after_utc.timestamp() if der else None
 
 
-async def _fetch_keys(url: httpx.URL, timeout_s: float) -> Published:
+async def _look_at_issuer(url: httpx.URL, timeout_s: float) -> Published:
     questions = Questions(url)
-    question = httpx.Request("GET", url, headers={**_HEADERS, "Host": url.netloc.decode("ascii")})
     try:
-        async with asyncio.timeout(timeout_s):
-            deadline_s = asyncio.get_running_loop().time() + timeout_s
-            response, body = await questions.ask(question, BODY_MAX_BYTES, deadline_s)
+        response, keys = await fetch_keys(questions, url, timeout_s)
     finally:
         await questions.close()
-    if response.status_code != 200:
-        raise ValueError(f"status {response.status_code}, not 200")
-    if len(body) > BODY_MAX_BYTES:
-        raise ValueError(f"answer: more than {BODY_MAX_BYTES} bytes")
-    return Published(len(parse_keys(body)), _find_lead(response.headers.get("date", "")))
+    return Published(len(keys), _find_lead(response.headers.get("date", "")))
 
 
 def _find_lead(date: str) -> float | None:

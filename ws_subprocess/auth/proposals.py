@@ -26,9 +26,12 @@ class Allowed:
 
     def allows(self, door: str, command: str) -> bool:
         """Tell whether a proposal of `command` at `door` is meant; follows links, so that none leads out."""
-        if door != self.door or not command.startswith("/"):
+        if door != self.door or not command.startswith("/") or len(command) > PATH_MAX_BYTES:
             return False
-        return is_below(command, self.command) if self.command.endswith("/") else command == self.command
+        try:
+            return is_below(command, self.command) if self.command.endswith("/") else command == self.command
+        except ValueError:  # A NUL, or half a surrogate pair: no file has such a name.
+            return False
 
 
 def parse_allow(value: object) -> tuple[Allowed, ...]:

@@ -72,7 +72,7 @@ class StaticTokens:
         try:
             return build_grant(token.fields, token.allow, request, self._is_env_refused)
         except GateError as exc:
-            raise GateError("denied", f"token {token.name!a}: {exc.detail}", reason="token_command") from exc
+            raise GateError("denied", f"token {token.name!a}: {exc.detail}", reason=exc.reason) from exc
 
     async def close(self) -> None:
         """End the thread that reads the file, after what it is reading just now."""

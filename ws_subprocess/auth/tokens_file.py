@@ -20,6 +20,7 @@ from ws_subprocess.auth.gate import EnvironmentRule
 from ws_subprocess.auth.grants import GRANT_KEYS, parse_grant
 from ws_subprocess.auth.proposals import Allowed, parse_allow
 from ws_subprocess.errors import GrantError
+from ws_subprocess.opening import open_at_once
 
 FILE_MAX_BYTES = 1024 * 1024
 TOKENS_MAX = 10_000
@@ -76,7 +77,7 @@ def read_tokens(path: str, is_env_refused: EnvironmentRule, clock: Callable[[], 
     """Return what the file at `path` says now. Blocks: a file of `TOKENS_MAX` entries takes up to a second."""
     now = clock()
     try:
-        with open(path, "rb", opener=_open_without_waiting) as file:
+        with open(path, "rb", opener=open_at_once) as file:
             status = os.fstat(file.fileno())
             problem = _find_fault(status)
             content = b"" if problem else file.read(FILE_MAX_BYTES + 1)
@@ -93,11 +94,6 @@ def read_tokens(path: str, is_env_refused: EnvironmentRule, clock: Callable[[], 
 def version_of(status: os.stat_result) -> Version:
     """Return what tells two versions of a file apart, a change of its mode included."""
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
-
-
-def _open_without_waiting(path: str, flags: int) -> int:
-    # Without O_NONBLOCK, opening a FIFO that nobody writes to waits for ever.
-    return os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)
 
 
 def _find_fault(status: os.stat_result) -> str:

@@ -1,4 +1,4 @@
-"""`ws-subprocess serve`: the daemon that asks a controller for every terminal."""
+"""`ws-subprocess serve`: the daemon that starts what a client's token lets it run."""
 
 import sys
 from typing import Any
@@ -19,7 +19,7 @@ from ws_subprocess.config.problems import ConfigError, Problem
 
 @click.command(context_settings=CONTEXT_SETTINGS, params=[config_option(), *setting_options()])
 def serve(config_path: str | None, **flags: Any) -> None:
-    """Serve terminals: each client's token is put to the controller, which says what may run.
+    """Serve terminals: each client's token says what may run, or the controller is asked.
 
     Prints one line `ready ADDRESS ...` on stdout when it can be reached; everything else goes to the log on stderr.
     SIGTERM or SIGINT drains, a second one ends all sessions at once.

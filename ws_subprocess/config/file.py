@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from ws_subprocess.config.problems import ConfigError, Problem
+from ws_subprocess.opening import open_at_once
 
 MAX_BYTES = 1024 * 1024
 
@@ -65,7 +66,7 @@ def key_lines(text: str) -> Iterator[tuple[str, int]]:
 
 def _read_bytes(path: str) -> bytes:
     try:
-        with open(path, "rb", opener=_open_without_waiting) as file:
+        with open(path, "rb", opener=open_at_once) as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
                 raise _unusable(path, "not a regular file; name the settings file itself")
@@ -77,11 +78,6 @@ def _read_bytes(path: str) -> bytes:
     if len(content) > MAX_BYTES:
         raise _unusable(path, f"larger than {MAX_BYTES} bytes; a settings file has a few lines")
     return content
-
-
-def _open_without_waiting(path: str, flags: int) -> int:
-    # Without O_NONBLOCK, opening a FIFO that nobody writes to waits for ever.
-    return os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)
 
 
 def _decode(path: str, content: bytes) -> str:

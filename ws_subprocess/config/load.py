@@ -6,6 +6,7 @@ stronger source overrides; no file is read that was not named; nobody else reads
 
 import difflib
 import os
+import stat
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,7 @@ from ws_subprocess.config.kinds import WrongTypeError, quote
 from ws_subprocess.config.problems import ConfigError, Problem
 from ws_subprocess.config.secrets import SecretInPlaceError
 from ws_subprocess.config.settings import ENVIRONMENT_PREFIX, SETTINGS, Settings, conflicts
+from ws_subprocess.opening import open_at_once
 
 CONFIG_VARIABLE = "WS_SUBPROCESS_CONFIG"
 # Children get this one; a daemon that is started inside a session inherits it.
@@ -135,11 +137,15 @@ def _unreadable_files(values: Mapping[str, Any], origins: Mapping[str, str]) -> 
         if not path:
             continue
         try:
-            with open(path, "rb"):
-                pass
+            with open(path, "rb", opener=open_at_once) as file:
+                is_file = stat.S_ISREG(os.fstat(file.fileno()).st_mode)
         except OSError as exc:
             text = f"{key} = {quote(path)}: cannot be read: {exc.strerror}; name a readable file"
             yield Problem(origins[key], "bad_value", text)
+            continue
+        if not is_file:
+            # Whoever read it would wait for its writer, or for ever.
+            yield Problem(origins[key], "bad_value", f"{key} = {quote(path)}: not a regular file; name the file itself")
 
 
 def _unfit_keys(values: Mapping[str, Any], origins: Mapping[str, str], environ: Mapping[str, str]) -> Iterator[Problem]:

@@ -9,6 +9,8 @@ import re
 import stat
 from collections.abc import Mapping
 
+from ws_subprocess.opening import open_at_once
+
 MAX_BYTES = 64 * 1024
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _KEY = re.compile(r"(?:([A-Za-z0-9._-]{1,128})=)?([A-Za-z0-9]{1,16}):((?:file|env):.*)", re.DOTALL)
@@ -47,7 +49,7 @@ def split_key(text: str) -> tuple[str, str, str]:
 
 
 def read_secret(reference: str, environ: Mapping[str, str], is_public: bool = False) -> bytes:
-    """Return the secret that `reference` names; of a text file without the newline at its end.
+    """Return the secret that `reference` names; of a line of text without the newline at its end.
 
     Args:
         is_public: It is a public key, say, which anyone may read.
@@ -61,7 +63,7 @@ def read_secret(reference: str, environ: Mapping[str, str], is_public: bool = Fa
             raise ValueError(f"the environment has no {name}; set it")
         return environ[name].encode("utf-8", "surrogateescape")
     try:
-        with open(name, "rb", opener=_open_without_waiting) as file:
+        with open(name, "rb", opener=open_at_once) as file:
             mode = os.fstat(file.fileno()).st_mode
             content = file.read(MAX_BYTES + 1) if stat.S_ISREG(mode) else b""
     except OSError as exc:
@@ -72,9 +74,11 @@ def read_secret(reference: str, environ: Mapping[str, str], is_public: bool = Fa
         raise ValueError("anyone may read or write it; run `chmod o=` on it, and make a new one if it is in use")
     if not content or len(content) > MAX_BYTES:
         raise ValueError(f"empty, or larger than {MAX_BYTES} bytes")
-    return content.removesuffix(b"\n").removesuffix(b"\r")
+    return _strip_newline(content)
 
 
-def _open_without_waiting(path: str, flags: int) -> int:
-    # Without O_NONBLOCK, opening a FIFO that nobody writes to waits for ever.
-    return os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)
+def _strip_newline(content: bytes) -> bytes:
+    """Return a line of text without the newline at its end; of random bytes the last may happen to look like one."""
+    line = content.removesuffix(b"\n").removesuffix(b"\r")
+    # What is no UTF-8 becomes half a surrogate pair, which cannot be printed either.
+    return line if line.decode("utf-8", "surrogateescape").isprintable() else content

@@ -24,7 +24,7 @@ from ws_subprocess.config.parse import (
     parse_path,
     parse_word,
 )
-from ws_subprocess.config.secrets import parse_key, parse_secret
+from ws_subprocess.config.secrets import SecretInPlaceError, parse_key, parse_secret
 
 T = TypeVar("T")
 
@@ -167,6 +167,9 @@ class Settings:
             value = getattr(self, setting.key)
             try:
                 object.__setattr__(self, setting.key, setting.kind.check(value))
+            except SecretInPlaceError as exc:
+                # What stands there may be the secret.
+                wrong.append(f"{setting.key}: {exc}")
             except ValueError as exc:
                 wrong.append(f"{setting.key} = {quote(value)}: {exc}")
         if not wrong:

@@ -20,6 +20,7 @@ FILE_NAME = "used-tokens.sqlite3"
 SCHEMA_VERSION = 1
 # How long a claim, or a start, waits for another daemon that is just writing.
 BUSY_TIMEOUT_S = 5.0
+CLAIM_TIMEOUT_S = 10.0
 PURGE_INTERVAL_S = 60.0
 PURGE_MAX = 500
 # For a clock that is set back: what was forgotten too early could be used again.
@@ -42,13 +43,17 @@ class UsedTokens:
     Args:
         folder: For the daemon alone; on a disk of this machine, because SQLite's locks are not kept over a network.
         clock: Unix time.
+        claim_timeout_s: How long a claim may take, those before it included: who waits longer has left.
 
     Raises:
         StateError: It cannot be used.
     """
 
-    def __init__(self, folder: str, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, folder: str, clock: Callable[[], float] = time.time, claim_timeout_s: float = CLAIM_TIMEOUT_S
+    ) -> None:
         self._clock = clock
+        self._claim_timeout_s = claim_timeout_s
         self._purge_at = 0.0
         self._database = _open(Path(folder))
         # SQLite's calls wait for the disk: one thread does, and no two claims of ours get into each other's way.
@@ -62,11 +67,15 @@ class UsedTokens:
             expires_at: Unix time from when on nobody takes the token any more: it is forgotten some time later.
 
         Raises:
-            OSError: It cannot be written down.
+            OSError: It cannot be written down, or not in time: then nobody knows whether it still will be.
         """
         if self._is_closed:
             raise StateError("closed")
-        return await asyncio.get_running_loop().run_in_executor(self._worker, self._claim, key, expires_at)
+        try:
+            async with asyncio.timeout(self._claim_timeout_s):
+                return await asyncio.get_running_loop().run_in_executor(self._worker, self._claim, key, expires_at)
+        except TimeoutError as exc:
+            raise StateError(f"not written within {self._claim_timeout_s:g} s; see `lslocks`, and the disk") from exc
 
     async def close(self) -> None:
         """Close the file after the claims that are under way."""
@@ -95,6 +104,27 @@ class UsedTokens:
         )
         # No claim should wait for a long purge: more of it at the next one.
         self._purge_at = now + (PURGE_INTERVAL_S if done.rowcount < PURGE_MAX else 0.0)
+
+
+def count_used_tokens(folder: Path) -> int | None:
+    """Return how many tokens are remembered in `folder`, None where it has no file yet; changes nothing.
+
+    Raises:
+        StateError: The file cannot be used.
+    """
+    path = folder / FILE_NAME
+    # Not by the path itself, which raises where we may not look.
+    if not os.path.exists(path):
+        return None
+    # With no log beside it nobody has it open; otherwise SQLite would make one, and leave it there.
+    how = "mode=ro" if os.path.exists(f"{path}-wal") else "immutable=1"
+    try:
+        with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?{how}", uri=True)) as database:
+            version = _check(database, path)
+            (count,) = database.execute("SELECT count(*) FROM used").fetchone() if version else (0,)
+    except sqlite3.Error as exc:
+        raise StateError(f"{path}: {_explain(exc)}") from exc
+    return int(count)
 
 
 def _open(folder: Path) -> sqlite3.Connection:
@@ -152,7 +182,10 @@ def _prepare(path: Path) -> sqlite3.Connection:
     # Made here and used by the worker; never by both at once.
     database = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
     try:
-        _check(database, path)
+        if _check(database, path) == 0:
+            database.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT;")
+        # Fails where it cannot be written to.
+        database.executescript("BEGIN IMMEDIATE; ROLLBACK;")
         database.execute("PRAGMA journal_mode = WAL")
         # NORMAL would lose the latest claims in a power cut.
         database.execute("PRAGMA synchronous = FULL")
@@ -162,17 +195,15 @@ def _prepare(path: Path) -> sqlite3.Connection:
     return database
 
 
-def _check(database: sqlite3.Connection, path: Path) -> None:
+def _check(database: sqlite3.Connection, path: Path) -> int:
+    """Return the version of a file that is sound, 0 for an empty one."""
     (version,) = database.execute("PRAGMA user_version").fetchone()
     (tables,) = database.execute("SELECT count(*) FROM sqlite_schema").fetchone()
     if version > SCHEMA_VERSION:
         raise StateError(f"{path}: of a newer ws-subprocess (version {version}); run that one, or name another folder")
     if version == 0 and tables:
         raise StateError(f"{path}: a database of another program; name another folder")
-    if version == 0:
-        database.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT;")
     (verdict,) = database.execute("PRAGMA quick_check(1)").fetchone()
     if verdict != "ok":
         raise sqlite3.DatabaseError(verdict)
-    # Fails where it cannot be written to.
-    database.executescript("BEGIN IMMEDIATE; ROLLBACK;")
+    return int(version)

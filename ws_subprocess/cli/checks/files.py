@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ws_subprocess.app import needs_state
-from ws_subprocess.cli.checks.finding import Finding, ok, problem, warning
+from ws_subprocess.cli.checks.finding import Finding, ok, problem, problem_from, warning
 from ws_subprocess.config.settings import Settings
 from ws_subprocess.config.state import find_state_dir
 from ws_subprocess.doors.pages import find_static
+from ws_subprocess.store.used_tokens import StateError, count_used_tokens
 
 MIB = 1024 * 1024
 # Some hundred thousand used tokens.
@@ -26,6 +27,13 @@ def check_state_dir(settings: Settings) -> Iterator[Finding]:
         return
     folder = Path(settings.state_dir or find_state_dir())
     yield _check_folder("state_dir", folder) if folder.exists() else _check_missing("state_dir", folder)
+    try:
+        count = count_used_tokens(folder)
+    except StateError as exc:
+        yield problem_from("state_dir", str(exc))
+    else:
+        if count is not None:
+            yield ok("state_dir", f"{folder}: {count} used token{'' if count == 1 else 's'} remembered")
 
 
 def check_audit_log(settings: Settings) -> Iterator[Finding]:

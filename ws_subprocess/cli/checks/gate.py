@@ -9,7 +9,7 @@ from pathlib import Path
 from ws_subprocess.app import find_controller_url
 from ws_subprocess.auth.client_tls import build_context
 from ws_subprocess.auth.keys import SECRET_MIN_BYTES
-from ws_subprocess.auth.probe import Published, fetch_keys, reach, read_certificate_expiry
+from ws_subprocess.auth.probe import Published, look_at_issuer, reach, read_certificate_expiry
 from ws_subprocess.auth.signature import KEY_MIN_BYTES
 from ws_subprocess.auth.tokens_file import read_tokens
 from ws_subprocess.cli.checks.expiry import judge_expiry
@@ -65,7 +65,7 @@ def check_issuer(settings: Settings) -> Iterator[Finding]:
         yield ok("jwt_jwks_url", "none")
     else:
         try:
-            published = fetch_keys(settings.jwt_jwks_url, PROBE_TIMEOUT_S)
+            published = look_at_issuer(settings.jwt_jwks_url, PROBE_TIMEOUT_S)
         except ValueError as exc:
             advice = "start it, or check jwt_jwks_url; meanwhile tokens of unknown keys get 503"
             yield problem("jwt_jwks_url", f"{settings.jwt_jwks_url}: {exc}", advice)
