@@ -19,13 +19,16 @@ def sign(key: bytes, method: str, asked: bytes, answer: bytes) -> str:
 
 
 def read_key(path: Path) -> bytes:
-    """Return the key in the file, without the newline at its end.
+    """Return the key in the file, of a line of text without the newline at its end.
 
     Raises:
         KeyFileError: It cannot be read or is too short.
     """
     try:
-        key = path.read_bytes().removesuffix(b"\n")
+        content = path.read_bytes()
+        key = content.removesuffix(b"\n").removesuffix(b"\r")
+        if not key.decode("utf-8", "surrogateescape").isprintable():
+            key = content  # Random bytes, the last of which may happen to look like a newline.
     except OSError as exc:
         raise KeyFileError(f"{path}: {exc.strerror}; make a key with `openssl rand -hex 32 > FILE`") from exc
     if len(key) < KEY_MIN_BYTES:

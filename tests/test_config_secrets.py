@@ -78,8 +78,15 @@ def file(tmp_path: Path) -> Path:
 def test_a_file_gives_a_secret_without_the_newline_of_its_last_line(file: Path) -> None:
     assert read_secret(f"file:{file}", {}) == b"s3cret"
 
-    file.write_bytes(b"\x00\xff\n\r\n")
-    assert read_secret(f"file:{file}", {}) == b"\x00\xff\n"
+    file.write_bytes("gehe\u00efm\r\n".encode())
+    assert read_secret(f"file:{file}", {}) == "gehe\u00efm".encode()
+
+
+@pytest.mark.parametrize("content", [b"\x00\x01\n", b"\xff\xfe\n", b"s3\ncret\n\n"])
+def test_what_is_no_line_of_text_is_taken_to_the_last_byte(file: Path, content: bytes) -> None:
+    file.write_bytes(content)
+
+    assert read_secret(f"file:{file}", {}) == content
 
 
 @pytest.mark.parametrize("mode", [0o604, 0o602, 0o666])

@@ -1,6 +1,7 @@
 """Values of settings: every way to get one wrong, what contradicts what, and the laws of how values are read."""
 
 import math
+import os
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +124,27 @@ def test_listening_beyond_this_machine_has_to_be_asked_for(address: str) -> None
 
 
 @pytest.mark.parametrize(
+    "idle", [{"controller_socket": "/run/app.sock"}, {"controller_hmac_key": "env:KEY"}, {"token_once": True}]
+)
+def test_what_is_set_for_an_authority_that_is_not_asked_is_refused(idle: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "tokens").touch()
+    static = {"tokens_file": f"{tmp_path}/tokens"}
+
+    (problem,) = problems_of({**static, **idle})
+
+    assert "of no use" in problem
+    assert load({**static, **idle, "controller_url": "http://127.0.0.1/"}, environ={}).settings.controller_url
+    assert load(idle, environ={}).settings.controller_url == ""
+
+
+@pytest.mark.parametrize("proxies", [("127.0.0.1",), ("127.0.0.0/8", "::1", "unix")])
+def test_a_proxy_on_this_machine_is_no_reason_to_listen_beyond_it(proxies: tuple[str, ...]) -> None:
+    (problem,) = problems_of({"listen": ("0.0.0.0:1",), "trusted_proxies": proxies})
+
+    assert problem.endswith("[insecure_listen]")
+
+
+@pytest.mark.parametrize(
     "address", ["127.0.0.1:1", "127.9.9.9:1", "[::1]:1", "localhost:1", "unix:/x", "fd:3", "systemd"]
 )
 def test_listening_on_this_machine_needs_nothing(address: str) -> None:
@@ -166,9 +188,26 @@ def test_tls_files_that_do_not_exist_are_each_named(tmp_path: Path) -> None:
     assert all("cannot be read: No such file or directory" in problem for problem in problems)
 
 
+@pytest.mark.parametrize("key", ["tokens_file", "controller_ca"])
+def test_a_fifo_in_place_of_a_file_is_refused_at_once(key: str, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+
+    (problem,) = problems_of({key: f"{tmp_path}/pipe"})
+
+    assert "not a regular file; name the file itself" in problem
+
+
 def test_settings_built_in_python_are_checked_too() -> None:
     with pytest.raises(ValueError, match=r"base_path = 'x': not a base path.*; max_sessions = 0: not in 1 to 100000"):
         Settings(max_sessions=0, base_path="x")
+
+
+@pytest.mark.parametrize("secret", [{"controller_hmac_key": "s3cret"}, {"jwt_keys": ("HS256:s3cret",)}])
+def test_a_secret_in_settings_built_in_python_is_not_repeated(secret: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="write") as caught:
+        Settings(**secret)
+
+    assert "s3cret" not in str(caught.value)
 
 
 def test_settings_built_in_python_must_not_contradict_each_other() -> None:

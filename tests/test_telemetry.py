@@ -4,6 +4,8 @@ import asyncio
 import io
 import json
 import logging
+import os
+import resource
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -185,6 +187,63 @@ def test_an_audit_that_cannot_be_written_says_so_in_the_log_once_and_nobody_wait
     told = json.loads(line)
     assert told["message"] == "audit cannot be written"
     assert "No space left on device" in told["reason"]
+
+
+def test_an_audit_whose_folder_has_gone_stops_nothing_and_goes_on_when_it_is_back(
+    audit_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = audit_path.parent / "audit"
+    folder.mkdir()
+    configure_logging("json", "info", str(folder / "audit.jsonl"))
+    audit = logging.getLogger(AUDIT_LOGGER)
+    moved = folder.rename(audit_path.parent / "moved")
+
+    audit.info("one")
+    audit.info("two")
+    folder.mkdir()
+    audit.info("three")
+
+    kept, made = (
+        [json.loads(line)["message"] for line in (place / "audit.jsonl").read_text().splitlines()]
+        for place in (moved, folder)
+    )
+    assert kept == ["one", "two"]
+    assert made == ["three"]
+    assert capsys.readouterr().err.count("No such file or directory") == 1
+
+
+def test_a_line_of_the_audit_that_a_full_disk_cut_off_spoils_none_after_it(audit_path: Path) -> None:
+    configure_logging("json", "info", str(audit_path))
+    audit = logging.getLogger(AUDIT_LOGGER)
+    audit.info("one")
+
+    _, hard = limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (audit_path.stat().st_size + 10, hard))
+    try:
+        audit.info("two")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    audit.info("three")
+
+    one, two, three = audit_path.read_text().splitlines()
+    assert len(two) == 10
+    assert [json.loads(line)["message"] for line in (one, three)] == ["one", "three"]
+
+
+def test_an_audit_that_nobody_reads_keeps_nobody_waiting(audit_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    os.mkfifo(audit_path)
+    with pytest.raises(OSError, match="No such device"):
+        configure_logging("json", "info", str(audit_path))
+
+    reader = os.open(audit_path, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        configure_logging("json", "info", str(audit_path))
+        for _ in range(2000):
+            logging.getLogger(AUDIT_LOGGER).info("refused")
+    finally:
+        os.close(reader)
+
+    assert capsys.readouterr().err.count("audit cannot be written") == 1
 
 
 def test_an_audit_file_that_cannot_be_opened_is_told_at_once(audit_path: Path) -> None:

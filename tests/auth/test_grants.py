@@ -180,7 +180,12 @@ def test_a_variables_value_that_cannot_be_is_refused_without_telling_it(value: o
 
 @pytest.mark.parametrize("value", ["../../x", "a\x1b[31m", "", "x" * 65, "a/b", "xterm\n"])
 def test_a_terminal_type_that_is_a_path_or_worse_is_refused(value: str) -> None:
-    assert refuse(env={"TERM": value}).code == "controller_bad_env"
+    error = refuse(env={"TERM": value})
+
+    assert error.code == "controller_bad_env"
+    assert error.detail == "env TERM: not 1 to 64 of A-Z a-z 0-9 . _ + -", (
+        "the audit shows it: no value of an environment"
+    )
 
 
 @pytest.mark.parametrize("value", [[], "A=1", 5, [["A", "1"]]])
@@ -205,13 +210,26 @@ def test_what_a_grant_holds_cannot_be_changed_afterwards() -> None:
 
 @pytest.mark.parametrize(
     "value",
-    ["tmp", "", "./x", "/proc", "/proc/self/fd/9", "//proc/1", "/./proc/1", "/tmp/../proc/self/fd/9", "/a\0", "/a\n"],
+    [
+        "tmp",
+        "",
+        "./x",
+        "/proc",
+        "/proc/self/fd/9",
+        "//proc/1",
+        "/./proc/1",
+        "/tmp/../proc/self/fd/9",
+        "/dev/fd/9",
+        "//dev/fd",
+        "/a\0",
+        "/a\n",
+    ],
 )
 def test_a_directory_that_is_no_safe_path_is_refused(value: str) -> None:
     assert refuse(cwd=value).code == "spawn_cwd"
 
 
-@pytest.mark.parametrize("value", ["/", "/processes", "/srv/proc", "/a b/\u00e9"])
+@pytest.mark.parametrize("value", ["/", "/processes", "/srv/proc", "/dev/fdx", "/a b/\u00e9"])
 def test_other_directories_are_taken_as_they_are(value: str) -> None:
     assert parse(cwd=value).cwd == value
 

@@ -16,7 +16,7 @@ from observing import until
 from scripted_server import respond, scripted
 from signing import authority, forge, make_private, private_pem, signing_key
 
-from ws_subprocess.auth.jwks import BODY_MAX_BYTES, KEYS_MAX, MAX_AGE_S, PAUSE_S, PublishedKeys, parse_keys
+from ws_subprocess.auth.jwks import BODY_MAX_BYTES, KEYS_MAX, MAX_AGE_S, PAUSE_S, TOO_OLD_S, PublishedKeys, parse_keys
 from ws_subprocess.auth.jws import is_signed
 from ws_subprocess.auth.keys import SigningKey, load_signing_key
 from ws_subprocess.auth.signed import SignedTokens
@@ -134,6 +134,27 @@ async def test_old_keys_are_asked_for_anew_without_anybody_waiting() -> None:
         assert await is_granted(keys, "old")
         is_answering.set()
         assert await is_granted(keys, "new")
+
+
+async def test_keys_that_nobody_has_asked_for_in_a_long_time_are_asked_for_before_they_are_believed() -> None:
+    clock = Clock()
+    async with scripted(publish("old")) as issuer, issuing(issuer.url, clock) as keys:
+        assert await is_granted(keys, "old")
+        issuer.answer = publish("new")
+        clock.now += TOO_OLD_S + 1
+
+        assert (await refuse(keys, "old")).reason == "jwt_key"
+
+
+async def test_however_old_keys_are_they_are_used_while_the_issuer_is_away() -> None:
+    clock = Clock()
+    async with scripted(publish("a")) as issuer, issuing(issuer.url, clock) as keys:
+        assert await is_granted(keys, "a")
+        issuer.answer = respond("", "500 Internal Server Error")
+        clock.now += 100 * TOO_OLD_S
+
+        assert await is_granted(keys, "a")
+        assert len(issuer.requests) == 2
 
 
 @pytest.mark.parametrize(

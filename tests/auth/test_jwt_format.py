@@ -182,6 +182,11 @@ async def test_the_algorithm_none_needs_no_signature_and_gets_nothing() -> None:
     assert (await refuse(unsigned + "AAAA")).reason == "jwt_alg"
 
 
+@pytest.mark.parametrize("space", ["", " ", "\t", "\n", "\r\n"])
+def test_a_header_that_begins_with_white_space_is_still_that_of_a_signed_token(space: str) -> None:
+    assert is_signed(forge(f'{{{space}"alg":"HS256"}}'.encode()))
+
+
 @given(st.text(st.characters(codec="utf-8"), max_size=60), st.integers(0, len(GOOD)))
 async def test_no_change_of_a_good_token_passes_or_breaks_anything(inserted: str, at: int) -> None:
     token = GOOD[:at] + inserted + GOOD[at + len(inserted) :]

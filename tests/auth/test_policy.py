@@ -96,6 +96,14 @@ def test_a_command_runs_in_a_listed_directory_or_below(tree: Path) -> None:
         assert reason_of(policy, grant(cwd=other)) == "cwd_denied"
 
 
+def test_the_root_directory_is_below_itself() -> None:
+    policy = Policy(allow_cwds=("/",))
+
+    policy.check(grant(cwd="/"))
+    policy.check(grant(cwd="/usr"))
+    assert reason_of(Policy(allow_cwds=("/usr",)), grant(cwd="/")) == "cwd_denied"
+
+
 def test_a_command_runs_as_a_listed_user() -> None:
     policy = Policy(allow_users=("daemon", "games"))
 

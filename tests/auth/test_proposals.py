@@ -72,6 +72,14 @@ def test_what_is_not_allowed_does_not_run(command: str) -> None:
     assert (caught.value.code, caught.value.reason) == ("denied", "token_command")
 
 
+@pytest.mark.parametrize("command", ["/opt/a\0b", "/opt/\ud800", "/opt/" + "a/" * 200_000 + "b"])
+def test_what_no_file_can_be_called_is_below_no_folder(command: str) -> None:
+    with pytest.raises(GateError) as caught:
+        build({}, Allowed("exec", "/opt/"), proposal=Proposal(command))
+
+    assert (caught.value.code, caught.value.reason) == ("denied", "token_command")
+
+
 def test_what_is_allowed_at_one_door_is_not_at_another() -> None:
     with pytest.raises(GateError) as caught:
         build({}, ECHO, door="job", proposal=Proposal("/bin/echo"))

@@ -145,7 +145,7 @@ async def test_a_token_without_a_command_is_of_no_use_where_nobody_proposes_one(
     async with reading(write(tmp_path, text)) as tokens:
         error = await be_refused(tokens)
 
-    assert (error.code, error.reason) == ("denied", "token_command")
+    assert (error.code, error.reason) == ("denied", "token_door")
 
 
 async def test_an_allowed_proposal_that_cannot_be_used_is_the_client_s_mistake(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from observing import list_descriptors
 from ws_subprocess.cli.checks import account, files, machine, network
 from ws_subprocess.cli.checks.finding import Finding, State
 from ws_subprocess.config.settings import Settings
+from ws_subprocess.store.used_tokens import FILE_NAME
 
 FREE = "127.0.0.1:0"
 
@@ -243,6 +244,25 @@ def test_a_folder_for_used_tokens_is_written_to_and_left_empty(tmp_path: Path) -
     assert finding.state is State.OK
     assert finding.found.startswith(f"{tmp_path}: can be written to, ")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_used_tokens_that_the_daemon_could_not_read_are_a_problem(tmp_path: Path) -> None:
+    tmp_path.chmod(0o700)
+    (tmp_path / FILE_NAME).write_bytes(b"no database at all" * 50)
+
+    _, finding = files.check_state_dir(state_settings(tmp_path))
+
+    assert (finding.check, finding.state) == ("state_dir", State.PROBLEM)
+    assert finding.found == f"{tmp_path}/{FILE_NAME}: file is not a database"
+    assert finding.advice.startswith("move it away")
+
+
+def test_used_tokens_are_counted(tmp_path: Path) -> None:
+    (tmp_path / FILE_NAME).touch()
+
+    _, finding = files.check_state_dir(state_settings(tmp_path))
+
+    assert (finding.state, finding.found) == (State.OK, f"{tmp_path}: 0 used tokens remembered")
 
 
 def test_a_folder_that_is_missing_is_not_made(tmp_path: Path) -> None:

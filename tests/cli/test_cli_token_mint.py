@@ -225,6 +225,14 @@ def test_inspect_tells_why_a_token_is_not_valid(key: str, token: str, reason: st
     assert f"[{reason}: " in result.stdout.splitlines()[-1]
 
 
+@pytest.mark.parametrize("length", [8193, 100_000])
+def test_inspect_tells_of_a_token_that_no_door_takes(key: str, length: int) -> None:
+    result = inspect(forge(good_claims(title="x" * length)), "--key", key)
+
+    assert (result.status, result.stderr) == (1, "")
+    assert result.stdout == "not valid: longer than 8192 bytes, which no door takes [token_too_long]\n"
+
+
 def test_inspect_has_words_for_every_reason() -> None:
     assert {reason for reason in REASONS if reason.startswith("jwt_")} | {
         "gate_unavailable"

@@ -1,7 +1,10 @@
 """Signed tokens at the door of a whole daemon, with a controller beside that must not hear of them."""
 
 import asyncio
+import sqlite3
+import threading
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +13,8 @@ from daemon import NATIVE, Reply
 from knocking import Start
 from observing import list_children, until
 from signing import AUDIENCE, SECRET, encode, forge, good_claims, signing_key
+
+from ws_subprocess.store.used_tokens import FILE_NAME
 
 KID = {"alg": "HS256", "typ": "JWT", "kid": "main"}
 
@@ -190,3 +195,25 @@ async def test_neither_token_nor_key_stands_in_the_log(
         *(part for token in tokens for part in token.split(".")[1:]),
     }
     assert [secret for secret in secrets if len(secret) > 8 and secret in text] == []
+
+
+async def test_a_client_that_leaves_while_its_token_is_used_up_starts_nothing_and_the_audit_says_so(
+    start: Start, signed: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "ws_subprocess.audit")
+    daemon = await start(**signed)
+    knock = sign(jti="once", command="/bin/sh", sub="me")
+
+    with closing(sqlite3.connect(Path(signed["state_dir"]) / FILE_NAME, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        knocking = asyncio.ensure_future(daemon.knock(knock))
+        await until(lambda: "used-tokens_0" in {thread.name for thread in threading.enumerate()}, "the claim")
+        knocking.cancel()
+        await until(lambda: caplog.records, "the line")
+        other.execute("COMMIT")
+    again = await daemon.knock(knock)
+
+    left, refused = (vars(record) for record in caplog.records)
+    assert (left["decision"], left["principal"], left["command"]) == ("abandoned", "me", "sh")
+    assert (again.status, refused["reason"]) == (403, "token_used")
+    assert not list_children()

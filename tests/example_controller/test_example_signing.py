@@ -63,6 +63,12 @@ def test_a_key_is_read_without_its_newline(tmp_path):
     assert read_key(tmp_path / "key") == KEY
 
 
+def test_random_bytes_are_the_key_to_the_last_one(tmp_path):
+    (tmp_path / "key").write_bytes(b"\xff" * 32 + b"\n")
+
+    assert read_key(tmp_path / "key") == b"\xff" * 32 + b"\n"
+
+
 @pytest.mark.parametrize("content", [None, b"", b"short\n"])
 def test_a_key_that_is_none_is_named_with_the_way_out(tmp_path, capsys, content):
     path = tmp_path / "key"

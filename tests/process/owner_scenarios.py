@@ -4,6 +4,7 @@
 """
 
 import asyncio
+import ctypes
 import json
 import os
 import resource
@@ -16,13 +17,17 @@ from children import SH, Nursery, Running, read_status
 from observing import is_alive, list_children, list_descriptors, until
 
 from ws_subprocess.model import Confinement, SessionId
-from ws_subprocess.process import tree
+from ws_subprocess.process import syscalls, tree
 from ws_subprocess.process.cgroup import find_cgroups
 from ws_subprocess.process.cgroup_places import find_own_places, open_places
 from ws_subprocess.process.spawner import Spawner
 
 HOSTILE = str(Path(__file__).parent / "hostile_tree.sh")
 MEMBERS = 6
+PR_SET_DUMPABLE = 4
+KEYCTL_JOIN_SESSION_KEYRING = 1
+KEY_SPEC_SESSION_KEYRING = -3
+libc = ctypes.CDLL(None)
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
@@ -38,6 +43,11 @@ def list_pids(folder: Path) -> list[int]:
 async def until_complete(folder: Path) -> list[int]:
     await until(lambda: len(list_pids(folder)) == MEMBERS, "every member of the family")
     return list_pids(folder)
+
+
+async def read_output(running: Running) -> str:
+    await running.finish()
+    return running.stdout.decode()
 
 
 async def until_swept(nursery: Nursery) -> None:
@@ -167,6 +177,42 @@ async def forbid_setuid(nursery: Nursery, folder: Path) -> dict[str, object]:
         return {"before": before, "children": children}
     finally:
         nursery.end()
+
+
+async def tell_its_own_account_nothing(nursery: Nursery, folder: Path) -> dict[str, object]:
+    """A command of the daemon's own account cannot read what the daemon knows."""
+    os.setresgid(65534, 65534, 65534)
+    os.setresuid(65534, 65534, 65534)
+    script = "cat /proc/$PPID/environ | wc -c; (exec 3< /proc/$PPID/mem) && echo opened; readlink /proc/$PPID/fd/0"
+    libc.prctl(PR_SET_DUMPABLE, 1, 0, 0, 0)  # As one that was started by this account.
+    before = await read_output(nursery.shell(script, tty=False, cwd="/"))
+    nursery = Nursery(Spawner(64 * 1024, owns_process=True))
+    after = await read_output(nursery.shell(script, tty=False, cwd="/"))
+    return {"before": before.split()[1:2], "after": after.split()}
+
+
+async def hand_on_no_capability(nursery: Nursery, folder: Path) -> dict[str, object]:
+    """What a service manager gave the daemon (AmbientCapabilities=) is not its commands'."""
+    running = nursery.start("/bin/sleep", "1000")
+    try:
+        return {"ours": read_status(os.getpid())["CapEff"] != "0" * 16, "ambient": read_status(running.pid)["CapAmb"]}
+    finally:
+        running.kill()
+
+
+async def leave_the_keyring(nursery: Nursery, folder: Path) -> dict[str, object]:
+    """Keys in the daemon's session keyring are not for other accounts; for commands of its own they are."""
+    assert syscalls.KEYCTL is not None
+    syscalls.call(syscalls.KEYCTL, KEYCTL_JOIN_SESSION_KEYRING)
+    name = b"ws-subprocess-test"
+    add_key = {250: 248, 219: 217}[syscalls.KEYCTL]
+    libc.syscall(add_key, b"user", name, b"secret", 6, KEY_SPEC_SESSION_KEYRING)
+    confinements = (Confinement(umask=0o027), Confinement(user="nobody"))
+    outputs = [
+        await read_output(nursery.start("/bin/cat", "/proc/keys", tty=False, cwd="/", confinement=confinement))
+        for confinement in confinements
+    ]
+    return {"seen": [name.decode() in output for output in outputs]}
 
 
 async def sweep_beside_a_fork_server(nursery: Nursery, folder: Path) -> dict[str, object]:

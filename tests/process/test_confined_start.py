@@ -7,7 +7,8 @@ import resource
 import signal
 import socket
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -97,13 +98,15 @@ async def test_signals_that_arrive_meanwhile_are_the_parents(nursery: Nursery) -
 
 
 async def test_it_has_its_limits_and_can_raise_none(nursery: Nursery) -> None:
-    asked = Confinement(open_files=64, cpu_s=30, umask=0o027, no_new_privs=True)
-    script = "umask; ulimit -Sn; ulimit -Hn; ulimit -St; ulimit -Ht; grep NoNewPrivs /proc/self/status; umask 077"
+    user = "nobody" if os.geteuid() == 0 else None  # root may raise what it likes (CAP_SYS_RESOURCE).
+    asked = Confinement(user=user, open_files=64, cpu_s=30, umask=0o027, no_new_privs=True)
+    script = "umask; ulimit -Sn; ulimit -Hn; ulimit -St; ulimit -Ht; grep NoNewPrivs /proc/self/status; ulimit -n 65"
     running = nursery.shell(script, tty=False, confinement=asked)
 
     await running.finish()
 
     assert running.stdout.split() == [b"0027", b"64", b"64", b"30", b"31", b"NoNewPrivs:", b"1"]
+    assert b"ulimit" in running.stderr
 
 
 async def test_a_limit_above_our_own_leaves_it_with_ours(nursery: Nursery) -> None:
@@ -192,19 +195,39 @@ async def test_an_account_that_has_too_many_processes_starts_no_more(nursery: Nu
     assert (caught.value.step, caught.value.errno) == (Step.EXEC, errno.EAGAIN)
 
 
+@contextmanager
+def getting_ready() -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+    """Give a child that does not become the command, and our end of what it would close then."""
+    ours, its = socket.socketpair()
+    with ours:
+        with its:
+            child = subprocess.Popen(["/bin/sleep", "1000"], pass_fds=[its.fileno()])
+        yield child, ours.fileno()
+    assert not is_alive(child.pid)
+    assert child.pid not in list_children()
+    child.wait()
+
+
 def test_a_start_that_hangs_in_the_kernel_is_given_up_and_killed() -> None:
-    told, tell = os.pipe()
-    hanging = subprocess.Popen(["/bin/sleep", "1000"], pass_fds=[tell])
-    os.close(tell)
+    with getting_ready() as (child, fd), pytest.raises(StepError) as caught:
+        await_exec(child.pid, fd, max_ms=10)
 
-    with pytest.raises(StepError) as caught:
-        await_exec(hanging.pid, told, max_ms=10)
-
-    os.close(told)
     assert caught.value.errno == errno.ETIMEDOUT
-    assert not is_alive(hanging.pid)
-    assert hanging.pid not in list_children()
-    hanging.wait()
+
+
+@pytest.mark.parametrize("goes_on", [False, True], ids=["stopped", "stopped and continued"])
+async def test_a_start_that_another_process_of_the_account_stops_does_not_stop_us(goes_on: bool) -> None:
+    """Else whoever runs `kill -STOP -1` in a session would halt all sessions with every start of that account."""
+    with getting_ready() as (child, fd):
+        child.send_signal(signal.SIGSTOP)
+        await until(lambda: Path(f"/proc/{child.pid}/stat").read_text().split()[2] == "T", "its stop")
+        if goes_on:
+            child.send_signal(signal.SIGCONT)
+
+        with pytest.raises(StepError) as caught:
+            await_exec(child.pid, fd, max_ms=600_000)
+
+    assert caught.value.errno == errno.EAGAIN, "which is told as: come back later"
 
 
 # Without a control group to be had.

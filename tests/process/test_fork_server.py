@@ -3,6 +3,7 @@
 import errno
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,8 +14,9 @@ from observing import is_alive, list_children, until
 
 from ws_subprocess.process import tree
 from ws_subprocess.process.become import Step, StepError
-from ws_subprocess.process.fork_exec import Confines, build_order, spawn_confined
+from ws_subprocess.process.fork_exec import Confines, build_order, fork_here, spawn_confined
 from ws_subprocess.process.fork_server import ForkServer
+from ws_subprocess.process.posix_spawn import FileActions
 from ws_subprocess.process.wiring import wire_pipes
 
 ROOT = Path(__file__).parents[2]
@@ -61,6 +63,64 @@ def test_whoever_forks_it_why_it_failed_is_told(server: ForkServer, is_here: boo
 
     assert caught.value.step is Step.EXEC
     assert list_children() == set(server.pids)
+
+
+@pytest.mark.parametrize("is_here", [True, False], ids=["forked here", "forked by the server"])
+def test_whoever_forks_it_what_somebody_left_inheritable_is_closed(server: ForkServer, is_here: bool) -> None:
+    run(server, "/bin/true")
+    stray = os.open("/dev/null", os.O_RDONLY)
+    os.set_inheritable(stray, True)
+    try:
+        _, output = run(None if is_here else server, "/bin/ls", "/proc/self/fd")
+    finally:
+        os.close(stray)
+
+    assert output.split() == [b"0", b"1", b"2", b"3"]
+
+
+@pytest.mark.parametrize("is_here", [True, False], ids=["forked here", "forked by the server"])
+def test_a_child_whose_parent_does_not_tell_it_to_begin_never_becomes_the_command(
+    server: ForkServer, is_here: bool, tmp_path: Path
+) -> None:
+    """The server may have died with its answer, or the daemon: nobody would know of the command."""
+    order = build_order(["/usr/bin/touch", str(tmp_path / "run")], {}, FileActions(), None, Confines())
+    ours, its = socket.socketpair()
+    with ours, its:
+        pid = fork_here(order, ours, its) if is_here else server.fork(order, its.fileno())
+
+    _, status = os.waitpid(pid, 0)
+
+    assert os.waitstatus_to_exitcode(status) == 127
+    assert not (tmp_path / "run").exists()
+
+
+def test_of_ours_it_has_the_channel_and_stderr_alone(server: ForkServer) -> None:
+    run(server, "/bin/true")
+    (pid,) = server.pids
+
+    fds = {int(fd): os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")}
+
+    assert fds.pop(2) == os.readlink("/proc/self/fd/2")
+    assert fds.pop(0) == fds.pop(1) == "/dev/null"
+    (channel,) = fds.values()
+    assert channel.startswith("socket:")
+    assert Path(f"/proc/{pid}/environ").read_bytes() == b""
+
+
+def test_a_program_without_standard_descriptors_hears_why_a_start_failed(tmp_path: Path) -> None:
+    """Received descriptors would else get the numbers that the child's own are to have."""
+    program = (
+        "import sys; from test_fork_server import *; server = ForkServer()\n"
+        "try: run(server, '/no/such/command')\n"
+        "except StepError as exc: open(sys.argv[1], 'w').write(exc.step.name)\n"
+        "finally: server.close()"
+    )
+    path = os.pathsep.join([str(ROOT), str(ROOT / "tests"), str(ROOT / "tests" / "process")])
+    command = ["/bin/sh", "-c", 'exec "$@" 0<&- 1>&- 2>&-', "sh", sys.executable, "-c", program, str(tmp_path / "told")]
+
+    subprocess.run(command, env={"PYTHONPATH": path}, check=True)
+
+    assert (tmp_path / "told").read_text() == "EXEC"
 
 
 def test_an_order_may_be_longer_than_any_socket_takes(server: ForkServer) -> None:

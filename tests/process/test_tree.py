@@ -19,11 +19,11 @@ from ws_subprocess.process.tree import ProcessRow
 HERE = Path(__file__).parent
 
 
-def play(name: str, folder: Path) -> Any:
-    """Play a scenario of `owner_scenarios` in a process of its own."""
+def play(name: str, folder: Path, *prefix: str) -> Any:
+    """Play a scenario of `owner_scenarios` in a process of its own, started by the program `prefix` if given."""
     path = os.pathsep.join([str(HERE), str(HERE.parent), str(HERE.parent.parent)])
     done = subprocess.run(
-        [sys.executable, str(HERE / "owner_scenarios.py"), name, str(folder)],
+        [*prefix, sys.executable, str(HERE / "owner_scenarios.py"), name, str(folder)],
         env={**os.environ, "PYTHONPATH": path},
         capture_output=True,
         text=True,

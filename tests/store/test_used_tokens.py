@@ -24,6 +24,7 @@ from ws_subprocess.store.used_tokens import (
     SCHEMA_VERSION,
     StateError,
     UsedTokens,
+    count_used_tokens,
 )
 
 NOW = 1_800_000_000.0
@@ -158,6 +159,18 @@ async def test_another_daemon_that_is_writing_is_waited_for(tmp_path: Path) -> N
             assert await claim
 
 
+async def test_nobody_waits_long_behind_another_daemon_that_does_not_let_go(tmp_path: Path) -> None:
+    tokens = UsedTokens(str(tmp_path), claim_timeout_s=0.2)
+    with closing(sqlite3.connect(tmp_path / FILE_NAME, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        claims = await asyncio.gather(*(tokens.claim(b"%d" % n, NOW) for n in range(3)), return_exceptions=True)
+        other.execute("COMMIT")
+
+    assert [str(claim).partition(";")[0] for claim in claims] == ["not written within 0.2 s"] * 3
+    assert await tokens.claim(b"2", NOW + 60), "what was not begun uses nothing up"
+    await tokens.close()
+
+
 async def test_another_daemon_that_is_just_starting_is_waited_for(tmp_path: Path) -> None:
     descriptor = os.open(tmp_path, os.O_RDONLY)
     fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -198,6 +211,20 @@ async def test_what_has_expired_long_ago_is_forgotten_a_bit_at_a_time(tmp_path: 
         assert after_one == 10 + 1 + 1
         assert count_rows(tmp_path) == 3
         assert not await tokens.claim(b"young", NOW + 1000)
+
+
+async def test_a_clock_that_is_set_back_does_not_put_off_forgetting(tmp_path: Path) -> None:
+    clock = Clock()
+    async with opened(tmp_path, clock) as tokens:
+        clock.now += 365 * 86_400
+        await tokens.claim(b"in a year", clock.now + 60)
+        clock.now = NOW
+        await tokens.claim(b"old", NOW + 60)
+
+        clock.now += 60 + KEPT_AFTER_EXPIRY_S + PURGE_INTERVAL_S
+        await tokens.claim(b"x", clock.now + 60)
+
+        assert count_rows(tmp_path) == 2
 
 
 async def test_a_token_is_remembered_longer_than_it_lives(tmp_path: Path) -> None:
@@ -289,6 +316,32 @@ async def test_a_file_with_a_broken_page_is_refused_and_left_as_it_is(tmp_path: 
     with pytest.raises(StateError, match="move it away"):
         UsedTokens(str(tmp_path))
     assert (tmp_path / FILE_NAME).read_bytes() == content
+
+
+async def test_used_tokens_are_counted_and_nothing_is_changed_by_it(tmp_path: Path) -> None:
+    assert count_used_tokens(tmp_path) is None
+
+    async with opened(tmp_path) as tokens:
+        await tokens.claim(b"a", NOW + 60)
+        while_open = count_used_tokens(tmp_path)
+    afterwards = count_used_tokens(tmp_path)
+
+    assert (while_open, afterwards) == (1, 1)
+    assert os.listdir(tmp_path) == [FILE_NAME]
+
+
+def test_a_file_that_was_left_empty_holds_no_used_token(tmp_path: Path) -> None:
+    (tmp_path / FILE_NAME).touch()
+
+    assert count_used_tokens(tmp_path) == 0
+
+
+@pytest.mark.parametrize("content", [b"no database at all" * 50, b"SQLite format 3\0" * 9])
+def test_used_tokens_that_cannot_be_counted_are_told_with_the_way_out(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / FILE_NAME).write_bytes(content)
+
+    with pytest.raises(StateError, match="move it away"):
+        count_used_tokens(tmp_path)
 
 
 async def test_a_file_of_a_newer_version_is_refused(tmp_path: Path) -> None:

@@ -1,14 +1,15 @@
 """HTTP for `auth`: connections that are reused, and that a cancelled question cannot harm.
 
-Laws: a connection carries one question at a time; one whose question was not answered to the end is thrown away; a
-question is put again only when there was no connection, so that nothing of it was sent. A pool of httpcore's that is
-cancelled while it opens a connection counts that one for ever, and asks nobody any more when it has counted to its
-limit; so each of our connections is a pool of its own.
+Laws: a connection carries one question at a time; one whose question was not answered to the end, or with more than an
+answer, is thrown away; a question is put again only when there was no connection, so that nothing of it was sent. A
+pool of httpcore's that is cancelled while it opens a connection counts that one for ever, and asks nobody any more when
+it has counted to its limit; so each of our connections is a pool of its own.
 """
 
 import asyncio
 import errno
 import math
+import operator
 import ssl
 import time
 from collections.abc import Mapping
@@ -25,6 +26,8 @@ RETRY_PAUSES_S = (0.05, 0.15)
 # and we may not ask again.
 _IDLE_S = 1.0
 _IDLE_MAX = 20
+_find_pool = operator.attrgetter("_pool.connections")
+_find_unread = operator.attrgetter("_connection._h11_state.trailing_data")
 _SHORTAGES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
@@ -102,7 +105,10 @@ class Questions:
                 if opening is not None:
                     await opening.close()
                 await connection.aclose()
-        await self._give_back(connection)
+        if _is_read_to_the_end(connection):
+            await self._give_back(connection)
+        else:
+            await connection.aclose()
         return answer
 
     async def _take(self) -> httpx.AsyncHTTPTransport:
@@ -154,6 +160,18 @@ async def _exchange(
     finally:
         await response.aclose()
     return response, bytes(body)
+
+
+def _is_read_to_the_end(connection: httpx.AsyncHTTPTransport) -> bool:
+    """Tell whether nothing came behind the answer, which would be taken for the answer to the next question.
+
+    httpcore does not look, and keeps it where only its insides tell; where those are others now, no connection is kept.
+    """
+    try:
+        trailing, _ = _find_unread(_find_pool(connection)[0])
+    except (AttributeError, IndexError):
+        return False
+    return not trailing
 
 
 def _find_reason(exc: BaseException) -> BaseException:

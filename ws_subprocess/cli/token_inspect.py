@@ -64,8 +64,12 @@ def inspect_token(key: str | None, algorithm: str, audience: str | None, config_
     import asyncio
 
     from ws_subprocess.auth.jws import decode_token
+    from ws_subprocess.doors.handshake import TOKEN_MAX_BYTES
     from ws_subprocess.errors import GateError
 
+    if len(text.encode("utf-8", "replace")) > TOKEN_MAX_BYTES:
+        click.echo(f"not valid: longer than {TOKEN_MAX_BYTES} bytes, which no door takes [token_too_long]")
+        sys.exit(NOT_VALID)
     try:
         header, claims, _ = decode_token(text)
         click.echo("\n".join(_describe(header, claims)))

@@ -220,11 +220,12 @@ def conflicts(values: Mapping[str, Any]) -> Iterator[Conflict]:
         window, ring = (SETTINGS[key].kind.show(values[key]) for key in ("window_bytes", "ring_bytes"))
         text = f"window_bytes = {window}: more than half of ring_bytes = {ring}; lower the one or raise the other"
         yield Conflict(("window_bytes", "ring_bytes"), text)
-    is_guarded = values["tls_cert"] or values["trusted_proxies"] or values["insecure_listen"]
+    has_proxy = not all(map(_is_proxy_here, values["trusted_proxies"]))
+    is_guarded = values["tls_cert"] or has_proxy or values["insecure_listen"]
     if not is_guarded and (open_addresses := [text for text in values["listen"] if not _is_local(text)]):
         text = (
             f"listen = {quote(open_addresses[0])}: tokens and terminals would cross the network readable by all; give "
-            "tls_cert and tls_key, name the proxy in front in trusted_proxies, or say insecure_listen"
+            "tls_cert and tls_key, name the proxy on another machine in trusted_proxies, or say insecure_listen"
         )
         yield Conflict(("listen",), text, "insecure_listen")
     for pair in (("tls_cert", "tls_key"), ("controller_cert", "controller_key")):
@@ -233,6 +234,7 @@ def conflicts(values: Mapping[str, Any]) -> Iterator[Conflict]:
             missing = pair[1] if given[0] == pair[0] else pair[0]
             text = f"{given[0]} = {quote(values[given[0]])}: of no use alone; give {missing} too"
             yield Conflict((given[0], missing), text)
+    yield from _idle_settings(values)
     for key in ("jwt_keys", "jwt_jwks_url"):
         if values[key] and not values["jwt_audience"]:
             text = (
@@ -247,10 +249,29 @@ def conflicts(values: Mapping[str, Any]) -> Iterator[Conflict]:
         yield Conflict(("jwt_jwks_url",), text)
 
 
+def _idle_settings(values: Mapping[str, Any]) -> Iterator[Conflict]:
+    """Yield what was set for an authority that is not asked: whoever set it believes that it is."""
+    is_signed = values["jwt_keys"] or values["jwt_jwks_url"]
+    if values["controller_url"] or not (is_signed or values["tokens_file"]):
+        return
+    for key in ("controller_socket", "controller_ca", "controller_cert", "controller_key", "controller_hmac_key"):
+        if values[key]:
+            text = f"{key} = {quote(values[key])}: of no use, for no controller is asked; give controller_url too"
+            yield Conflict((key, "controller_url"), text)
+    if values["token_once"] and not is_signed:
+        text = "token_once = true: of no use, for the tokens of tokens_file count any number of times; leave it out"
+        yield Conflict(("token_once", "tokens_file"), text)
+
+
 def _is_local(listen: str) -> bool:
     """Tell whether only this machine can connect there; of a socket that is handed over, somebody else knows."""
     address = parse_listen(listen)
     return not isinstance(address, Tcp) or _is_this_machine(address.host)
+
+
+def _is_proxy_here(network: str) -> bool:
+    """Tell whether a trusted proxy is on this machine: that one needs no address that others can reach as well."""
+    return network == "unix" or ipaddress.ip_network(network).is_loopback
 
 
 def _is_this_machine(host: str) -> bool:

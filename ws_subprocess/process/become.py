@@ -1,9 +1,11 @@
 """What a forked child does until it is the command: a straight line of system calls that ends in execve or `_exit`.
 
-Laws: it takes no lock and starts nothing; whatever fails reaches the parent as a step and an error number; signals are
-blocked until their handlers are gone, so that none of the parent's ever runs here.
+Laws: it takes no lock and starts nothing; it does not become what nobody knows of: it waits until the parent, who has
+its number then, says so; whatever fails reaches the parent as a step and an error number; signals are blocked until
+their handlers are gone, so that none of the parent's ever runs here.
 """
 
+import contextlib
 import ctypes
 import errno
 import gc
@@ -67,16 +69,18 @@ class Order(NamedTuple):
     no_new_privs: bool
 
 
-def become(order: Order, tell: int, open_max: int) -> NoReturn:
-    """Turn this process into the command; on failure write step and error number to `tell`, and end.
+def become(order: Order, parent_fd: int) -> NoReturn:
+    """Turn this process into the command; on failure write step and error number to the parent, and end.
 
     Args:
-        tell: Closed by execve, which tells that all went well.
-        open_max: Descriptors from here up cannot be open.
+        parent_fd: A byte comes from here when we may begin, and the end of file when we may not. Closed by execve,
+            which tells that all went well.
     """
     step, error = Step.WIRE, errno.ENOMEM  # What raises no OSError below can only have found no memory.
     try:
         gc.disable()  # Finalizers of the parent's objects are none of our business.
+        if not os.read(parent_fd, 1):
+            os._exit(127)
         argv, env = string_array(order.argv), string_array(order.env)
         os.setsid()
         for number in _RESETTABLE:
@@ -99,8 +103,6 @@ def become(order: Order, tell: int, open_max: int) -> NoReturn:
         if order.cwd is not None:
             os.chdir(order.cwd)  # As the account: what it may not enter, it does not get.
         step = Step.LIMITS
-        os.closerange(3, tell)
-        os.closerange(tell + 1, open_max)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         if (most := order.address_space_bytes) is not None:
             resource.setrlimit(resource.RLIMIT_AS, (most, most))
@@ -111,7 +113,7 @@ def become(order: Order, tell: int, open_max: int) -> NoReturn:
         error = exc.errno or errno.EIO
     finally:
         try:
-            os.write(tell, bytes((step, error)))
+            os.write(parent_fd, bytes((step, error)))
         finally:
             os._exit(127)
 
@@ -122,10 +124,17 @@ def _wire(order: Order) -> None:
         os.dup2(os.open(path, os.O_RDWR), target)
     for source, target in order.dups:
         os.dup2(source, target)
+    # Not closerange: a Python that was built without close_range(2) tries every number below the limit of open files,
+    # which can be a thousand million in a container.
+    for fd in map(int, os.listdir("/proc/self/fd")):
+        if fd > 2:
+            with contextlib.suppress(OSError):  # The listing's own is closed by now.
+                os.set_inheritable(fd, False)
 
 
 def _change_ids(uid: int, gid: int, groups: tuple[int, ...]) -> None:
     """Take these real, effective and saved ids and these groups; keep no capability."""
+    prctl.leave_session_keyring()
     os.setgroups(groups)
     os.setresgid(gid, gid, gid)
     os.setresuid(uid, uid, uid)

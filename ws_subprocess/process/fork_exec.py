@@ -11,6 +11,7 @@ import errno
 import os
 import select
 import signal
+import socket
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ from ws_subprocess.process.posix_spawn import FileActions
 # The loop stands still while the child gets ready, 1 or 2 ms as a rule. execve from a network file system that does not
 # answer must not stop it for ever.
 _START_MAX_MS = 5000
+# How soon a child is seen that somebody has stopped.
+_LOOK_MS = 20
 _END_MAX_MS = 50
 
 
@@ -68,40 +71,60 @@ def spawn_confined(order: Order, server: ForkServer | None) -> int:
         StepError: From the child; no process is left.
         OSError: There is no process or descriptor to be had.
     """
-    told, tell = os.pipe2(os.O_CLOEXEC)
-    try:
-        try:
-            pid = _fork_here(order, tell) if server is None else server.fork(order, tell)
-        finally:
-            os.close(tell)
-        await_exec(pid, told, _START_MAX_MS)
-    finally:
-        os.close(told)
+    ours, its = socket.socketpair()
+    with ours:
+        with its:
+            pid = fork_here(order, ours, its) if server is None else server.fork(order, its.fileno())
+        with contextlib.suppress(BrokenPipeError):  # It was killed, which the session will see.
+            ours.send(b"!")
+        await_exec(pid, ours.fileno(), _START_MAX_MS)
     return pid
 
 
-def await_exec(pid: int, told: int, max_ms: int) -> None:
-    """Return once the child has become the command, which closes its end of the pipe `told`.
+def await_exec(pid: int, child_fd: int, max_ms: int) -> None:
+    """Return once the child has become the command, which closes its end of the socket `child_fd`.
 
     Raises:
-        StepError: It has told why not, or nothing for `max_ms`; it is reaped.
+        StepError: It has told why not, or nothing for `max_ms`, or was stopped; it is reaped.
     """
     poll = select.poll()
-    poll.register(told, select.POLLIN)
-    if not poll.poll(max_ms):
-        os.kill(pid, signal.SIGKILL)
-        if poll.poll(_END_MAX_MS):
-            _reap(pid)
-        # Else it hangs in the kernel, to be reaped by a sweep once that lets go of it.
-        raise StepError(Step.EXEC, errno.ETIMEDOUT)
-    if message := os.read(told, 2):
+    poll.register(child_fd, select.POLLIN)
+    looks = max(1, max_ms // _LOOK_MS)
+    while not poll.poll(_LOOK_MS):
+        looks -= 1
+        # From where it has changed its ids, every process of its account can stop it, and would so stop our loop.
+        if (is_stopped := _was_stopped(pid)) or not looks:
+            os.kill(pid, signal.SIGKILL)
+            if poll.poll(_END_MAX_MS):
+                _reap(pid)
+            # Else it hangs in the kernel, to be reaped by a sweep once that lets go of it.
+            raise StepError(Step.EXEC, errno.EAGAIN if is_stopped else errno.ETIMEDOUT)
+    if message := _read_message(child_fd):
         _reap(pid)
         step, error = message
         raise StepError(Step(step), error)
 
 
-def _fork_here(order: Order, tell: int) -> int:
-    open_max = os.sysconf("SC_OPEN_MAX")
+def _read_message(child_fd: int) -> bytes:
+    try:
+        return os.read(child_fd, 2)
+    except ConnectionResetError:  # It was killed before it could begin.
+        return b""
+
+
+def _was_stopped(pid: int) -> bool:
+    try:
+        return os.waitid(os.P_PID, pid, os.WSTOPPED | os.WCONTINUED | os.WNOHANG | os.WNOWAIT) is not None
+    except ChildProcessError:  # A host program may ignore SIGCHLD, and it has just ended.
+        return False
+
+
+def fork_here(order: Order, ours: socket.socket, its: socket.socket) -> int:
+    """Fork this very process; return the pid of a child that is about to follow `order`, and has the end `its`.
+
+    Raises:
+        OSError: There is no process to be had.
+    """
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:
         with warnings.catch_warnings():
@@ -110,7 +133,8 @@ def _fork_here(order: Order, tell: int) -> int:
             warnings.simplefilter("ignore", DeprecationWarning)
             pid = os.fork()
         if pid == 0:
-            become(order, tell, open_max)
+            os.close(ours.fileno())  # Else it would wait for ever where we die before it may begin.
+            become(order, its.fileno())
         return pid
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)

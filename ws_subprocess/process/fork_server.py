@@ -13,6 +13,7 @@ import ctypes
 import errno
 import marshal
 import os
+import select
 import signal
 import socket
 import struct
@@ -20,23 +21,16 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-from ws_subprocess.process import posix_spawn
+from ws_subprocess.process import posix_spawn, prctl, syscalls
 from ws_subprocess.process.become import SIGNALS, Order, Step, StepError, become
 from ws_subprocess.process.posix_spawn import FileActions, watch
 
 _CLONE_PARENT = 0x8000
-# clone(2) has a number of its own on every processor, and no wrapper that returns twice.
-_CLONE_NUMBERS = {"x86_64": 56, "aarch64": 220, "riscv64": 220}
-_CLONE = _CLONE_NUMBERS.get(os.uname().machine)
 _PID = struct.Struct("q")
 _FDS_MAX = 16
 _ANSWER_MAX_S = 5.0
-_MAIN = "import sys; sys.path.insert(0, sys.argv[1]); from ws_subprocess.process.fork_server import serve; serve(0)"
-
-# PyDLL holds the interpreter's lock across the call: there must be no moment in which the child has to take it.
-_libc = ctypes.PyDLL(None, use_errno=True)
-_syscall = _libc.syscall
-_syscall.restype = ctypes.c_long
+_END_MAX_MS = 1000
+_MAIN = "import sys; sys.path.insert(0, sys.argv[1]); from ws_subprocess.process.fork_server import serve; serve()"
 
 
 class _Server(NamedTuple):
@@ -59,14 +53,14 @@ class ForkServer:
     @staticmethod
     def is_possible() -> bool:
         """Tell whether there can be one: clone's number is known here, and there is an interpreter to start."""
-        return _CLONE is not None and bool(sys.executable)
+        return syscalls.CLONE is not None and bool(sys.executable)
 
     @property
     def pids(self) -> frozenset[int]:
         """Its process, which is our child and serves no session."""
         return frozenset() if self._server is None else frozenset({self._server.pid})
 
-    def fork(self, order: Order, tell: int) -> int:
+    def fork(self, order: Order, parent_fd: int) -> int:
         """Return the pid of a new child of this process that is about to follow `order`.
 
         Raises:
@@ -77,7 +71,7 @@ class ForkServer:
         try:
             with os.fdopen(paper, "wb", closefd=False) as file:
                 marshal.dump((tuple(order), given), file)
-            return self._ask([paper, tell, *given])
+            return self._ask([paper, parent_fd, *given])
         finally:
             os.close(paper)
 
@@ -88,7 +82,10 @@ class ForkServer:
             server.channel.close()
             with contextlib.suppress(ProcessLookupError, ChildProcessError):  # A host program may reap all.
                 signal.pidfd_send_signal(server.pidfd, signal.SIGKILL)
-                os.waitid(os.P_PIDFD, server.pidfd, os.WEXITED)
+                poll = select.poll()
+                poll.register(server.pidfd, select.POLLIN)
+                if poll.poll(_END_MAX_MS):  # Else a sweep reaps it once the kernel lets go of it.
+                    os.waitid(os.P_PIDFD, server.pidfd, os.WEXITED)
             os.close(server.pidfd)
 
     def _ask(self, fds: list[int]) -> int:
@@ -104,7 +101,7 @@ class ForkServer:
         except OSError:
             answer = b""
         if len(answer) != _PID.size:
-            # It has died or hangs with our question. A child that it has made all the same is found by a sweep.
+            # It has died or hangs with our question. A child that it has made all the same is never told to begin.
             self.close()
             raise StepError(Step.WIRE, errno.EAGAIN)
         (pid,) = _PID.unpack(answer)
@@ -117,7 +114,9 @@ class ForkServer:
         try:
             ours.settimeout(self._answer_max_s)
             argv = [sys.executable, "-I", "-S", "-B", "-c", _MAIN, str(Path(__file__).parents[2])]
-            pid = posix_spawn.spawn(sys.executable, argv, {}, FileActions(dups=[(its.fileno(), 0)]), None)
+            # Not our stdout, which may be somebody's pipe; our stderr, for the traceback of one that cannot start.
+            actions = FileActions(opens=[(1, os.devnull)], dups=[(its.fileno(), 0)])
+            pid = posix_spawn.spawn(sys.executable, argv, {}, actions, None)
             pidfd = watch(pid)
         except OSError:
             ours.close()
@@ -128,10 +127,11 @@ class ForkServer:
         return self._server
 
 
-def serve(channel_fd: int) -> None:
-    """Fork for whoever has the other end of the channel, until that is closed."""
-    channel = socket.socket(fileno=channel_fd)
-    open_max = os.sysconf("SC_OPEN_MAX")
+def serve() -> None:
+    """Fork for whoever has the other end of our stdin, until that is closed."""
+    prctl.forbid_inspection()  # The daemon's account is some commands' too.
+    channel = socket.socket(fileno=os.dup(0))
+    os.dup2(1, 0)  # No child gets the channel, were it never wired.
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # What is sent to it by mistake reaches no child.
     while True:
         question, fds, _, _ = socket.recv_fds(channel, 1, _FDS_MAX)
@@ -139,22 +139,23 @@ def serve(channel_fd: int) -> None:
             return
         for fd in fds:
             os.set_inheritable(fd, False)  # recv_fds pays no heed to MSG_CMSG_CLOEXEC (CPython 3.11).
-        pid = _fork_one(fds, open_max)
+        pid = _fork_one(fds)
         for fd in fds:
             os.close(fd)
         channel.send(_PID.pack(pid))
 
 
-def _fork_one(fds: list[int], open_max: int) -> int:
+def _fork_one(fds: list[int]) -> int:
     """Return a new child's pid, or an error number below 0."""
-    paper, tell, *taken = fds
+    paper, parent_fd, *taken = fds
     os.lseek(paper, 0, os.SEEK_SET)
     with os.fdopen(paper, "rb", closefd=False) as file:
         fields, given = marshal.load(file)  # noqa: S302 - only the daemon has the other end
     order = _renumber(Order(*fields), dict(zip(given, taken, strict=True)))
-    pid = int(_syscall(_CLONE, _CLONE_PARENT | signal.SIGCHLD, 0, 0, 0, 0))
+    assert syscalls.CLONE is not None  # `is_possible` has said so.
+    pid = syscalls.call(syscalls.CLONE, _CLONE_PARENT | signal.SIGCHLD)
     if pid == 0:
-        become(order, tell, open_max)
+        become(order, parent_fd)
     return pid if pid > 0 else -ctypes.get_errno()
 
 

@@ -69,6 +69,9 @@ class Spawner:
         self._scratch = memoryview(bytearray(BURST_BYTES))
         if owns_process:
             prctl.adopt_orphans()
+            # Commands may be of our own account: they shall not read our keys and tokens, nor have what we were given.
+            prctl.forbid_inspection()
+            prctl.clear_ambient_capabilities()
             remove_leftovers(find_own_places().folders)
             self._confiner.find_cgroups()
 

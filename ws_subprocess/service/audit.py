@@ -29,6 +29,11 @@ def note_refused(error: BridgeError, request: LaunchRequest) -> None:
     log.log(level, "refused", extra=facts)
 
 
+def note_abandoned(request: LaunchRequest, grant: Grant | None) -> None:
+    """Write down that the client left before it was decided; with a grant, while its token was being used up."""
+    log.info("client left undecided", extra=_facts("abandoned", "", request, grant))
+
+
 def _facts(decision: str, reason: str, request: LaunchRequest, grant: Grant | None) -> dict[str, object]:
     return {
         "decision": decision,

@@ -17,7 +17,7 @@ from ws_subprocess.errors import BridgeError, CapacityError, RequestError
 from ws_subprocess.model import Credentials, Grant, LaunchRequest, SessionId
 from ws_subprocess.process.spawner import Spawner
 from ws_subprocess.rate import RateTable
-from ws_subprocess.service.audit import note_granted, note_refused
+from ws_subprocess.service.audit import note_abandoned, note_granted, note_refused
 from ws_subprocess.sessions.attachment import SessionLimits
 from ws_subprocess.sessions.registry import SessionRegistry
 from ws_subprocess.sessions.session import Session
@@ -91,12 +91,21 @@ class Launcher:
         note_refused(error, request)
 
     async def _start(self, credentials: Credentials, request: LaunchRequest, places: ExitStack) -> Session:
+        admitted: Grant | None = None
+
         def admit(grant: Grant) -> None:
+            nonlocal admitted
             # Those who end all sessions must not meet one that begins behind their back.
             self._registry.check_open()
             places.enter_context(self._registry.hold(grant.principal))
+            admitted = grant
 
-        grant = await self._gate.authorize(credentials, request, admit)
+        try:
+            grant = await self._gate.authorize(credentials, request, admit)
+        except asyncio.CancelledError:
+            # What was to be used up for this client may be all the same: nobody can call it back from the disk.
+            note_abandoned(request, admitted)
+            raise
         try:
             self._registry.check_open()
             return self._spawn(grant, request)

@@ -54,7 +54,7 @@ class UsedTokens:
     ) -> None:
         self._clock = clock
         self._claim_timeout_s = claim_timeout_s
-        self._purge_at = 0.0
+        self._purged_at = -PURGE_INTERVAL_S
         self._database = _open(Path(folder))
         # SQLite's calls wait for the disk: one thread does, and no two claims of ours get into each other's way.
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="used-tokens")
@@ -95,7 +95,8 @@ class UsedTokens:
 
     def _purge(self) -> None:
         now = self._clock()
-        if now < self._purge_at:
+        # A clock that was set back must not put it off.
+        if 0 <= now - self._purged_at < PURGE_INTERVAL_S:
             return
         expired = "SELECT key FROM used WHERE expires_at < ? LIMIT ?"
         done = self._database.execute(
@@ -103,7 +104,7 @@ class UsedTokens:
             (now - KEPT_AFTER_EXPIRY_S, PURGE_MAX),
         )
         # No claim should wait for a long purge: more of it at the next one.
-        self._purge_at = now + (PURGE_INTERVAL_S if done.rowcount < PURGE_MAX else 0.0)
+        self._purged_at = now if done.rowcount < PURGE_MAX else -PURGE_INTERVAL_S
 
 
 def count_used_tokens(folder: Path) -> int | None:
