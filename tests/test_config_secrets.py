@@ -47,7 +47,15 @@ def test_what_is_no_name_of_a_key_is_refused_and_not_repeated(text: str) -> None
     assert "s3cret" not in str(caught.value)
 
 
-@pytest.mark.parametrize(("key", "raw"), [("controller_hmac_key", "s3cret"), ("jwt_keys", ("HS256:s3cret",))])
+@pytest.mark.parametrize(
+    ("key", "raw"),
+    [
+        ("controller_hmac_key", "s3cret"),
+        ("controller_hmac_key", "env:9s3cret"),
+        ("jwt_keys", ("HS256:s3cret",)),
+        ("jwt_keys", ("HS256:env:9s3cret",)),
+    ],
+)
 def test_a_secret_on_the_command_line_is_refused_and_not_repeated(key: str, raw: Any) -> None:
     with pytest.raises(ConfigError) as caught:
         load({key: raw}, environ={})

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from ws_subprocess.auth.grants import ParsedGrant, parse_grant
 from ws_subprocess.errors import FAULTS, GrantError
-from ws_subprocess.model import DEFAULT_SIZE, Grant, Right, Size
+from ws_subprocess.model import DEFAULT_SIZE, Confinement, Grant, Right, Size
 from ws_subprocess.process.environ import is_refused
 
 KEYS = (
@@ -265,3 +265,72 @@ def test_a_title_that_could_not_be_shown_is_refused(value: object) -> None:
 def test_a_title_may_be_empty_and_have_256_characters() -> None:
     assert parse(title="").title == ""
     assert len(parse(title="\U0001f600" * 256).title) == 256
+
+
+def test_what_a_command_is_confined_to_is_kept() -> None:
+    grant = parse(
+        user="lab",
+        group="lab-7",
+        umask="027",
+        no_new_privs=True,
+        max_memory_bytes=2**30,
+        max_processes=64,
+        max_cpu_s=60,
+        max_open_files=256,
+        max_output_bytes=10**9,
+        principal="Lab \u00fc",
+    )
+
+    assert grant.confinement == Confinement("lab", "lab-7", 0o027, True, 2**30, 64, 60, 256)
+    assert (grant.max_output_bytes, grant.principal) == (10**9, "Lab \u00fc")
+
+
+@pytest.mark.parametrize("key", ["user", "group"])
+@pytest.mark.parametrize(
+    "value", ["", "0", "1000", "-x", "a b", "a:b", "a/b", "a\n", "a\0", "\u00fc", "x" * 33, 0, 1000, True, ["root"]]
+)
+def test_an_account_has_a_name_and_no_number(key: str, value: object) -> None:
+    error = refuse(**{key: value})
+
+    assert error.code == "controller_bad_schema"
+    assert error.detail.startswith(f"{key}: ")
+
+
+@pytest.mark.parametrize("value", [0, 27, 0o27, "27", "1027", "028", "0o27", "-27", "027\n", "", True, ["027"]])
+def test_a_umask_is_three_octal_digits(value: object) -> None:
+    assert refuse(umask=value).detail.startswith("umask: ")
+
+
+@pytest.mark.parametrize(
+    "key", ["max_output_bytes", "max_memory_bytes", "max_processes", "max_cpu_s", "max_open_files"]
+)
+@pytest.mark.parametrize("value", [0, -1, 2**62 + 1, 10**400, 1.0, 0.5, True, False, "1", [1], {}])
+def test_a_limit_that_is_no_count_is_refused(key: str, value: object) -> None:
+    error = refuse(**{key: value})
+
+    assert error.code == "controller_bad_schema"
+    assert error.detail.startswith(f"{key}: ")
+
+
+@pytest.mark.parametrize(
+    ("given", "rights"),
+    [
+        ({}, set(Right)),
+        ({"rights": ["view", "start", "view"]}, {Right.VIEW, Right.START}),
+        ({"rights": []}, set()),
+        ({"rights": ["write", "view"], "read_only": True}, {Right.VIEW}),
+        ({"rights": ["kill"], "read_only": False}, {Right.KILL}),
+    ],
+)
+def test_rights_are_those_that_are_listed(given: dict[str, Any], rights: set[Right]) -> None:
+    assert parse(**given).rights == rights
+
+
+@pytest.mark.parametrize("value", ["view", ["View"], ["view", "all"], [None], [["view"]], {"view": True}, True, 5])
+def test_rights_that_nobody_knows_refuse_the_grant(value: object) -> None:
+    assert refuse(rights=value).detail.startswith("rights: ")
+
+
+@pytest.mark.parametrize("value", ["x" * 257, "a\nb", "\ud800", 5, ["me"], True])
+def test_a_principal_that_could_break_the_audit_is_refused(value: object) -> None:
+    assert refuse(principal=value).detail.startswith("principal: ")

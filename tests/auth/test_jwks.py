@@ -116,6 +116,20 @@ async def test_a_key_that_is_withdrawn_is_believed_no_more_after_the_next_answer
         assert (await refuse(keys, "old")).reason == "jwt_key"
 
 
+async def test_a_wrong_signature_of_a_known_key_makes_nobody_ask() -> None:
+    async with scripted(publish("a")) as issuer, issuing(issuer.url, clock := Clock()) as keys:
+        assert await is_granted(keys, "a")
+        clock.now += 2 * PAUSE_S
+        signed, _, signature = token_of("a").token.rpartition(".")
+        other = Credentials(f"{signed}.{'A' * len(signature)}")
+
+        with pytest.raises(GateError) as caught:
+            await keys.ask(other, REQUEST)
+
+        assert caught.value.reason == "jwt_signature"
+        assert len(issuer.requests) == 1
+
+
 async def test_old_keys_are_asked_for_anew_without_anybody_waiting() -> None:
     clock = Clock()
     is_answering = asyncio.Event()

@@ -123,6 +123,11 @@ def test_root_has_to_be_listed_by_name() -> None:
     Policy(default_user="root").check(grant(user="root"))
 
 
+def test_of_an_account_that_does_not_exist_the_start_will_complain() -> None:
+    Policy().check(Grant(command="/bin/true", confinement=Confinement(user="no-such", group="shadow")))
+    Policy().check(Grant(command="/bin/true", confinement=Confinement(user="daemon", group="no-such")))
+
+
 def test_a_group_has_to_be_one_of_the_account_s_own() -> None:
     own = grp.getgrgid(pwd.getpwnam("daemon").pw_gid).gr_name
 

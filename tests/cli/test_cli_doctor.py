@@ -290,7 +290,8 @@ def test_a_folder_that_anyone_may_write_to_is_a_problem(tmp_path: Path) -> None:
 
     finding = only(files.check_state_dir(state_settings(tmp_path)), "state_dir")
 
-    assert (finding.state, finding.advice) == (State.PROBLEM, f"chmod o-w {tmp_path}")
+    assert (finding.state, finding.found) == (State.PROBLEM, f"{tmp_path}: anyone may write to it")
+    assert finding.advice == "run `chmod o-w` on it"
 
 
 @pytest.mark.parametrize(("name", "state"), [("new", State.OK), ("no/such", State.PROBLEM), (".", State.PROBLEM)])
@@ -299,6 +300,15 @@ def test_the_audit_s_file_is_looked_at_and_not_made(tmp_path: Path, name: str, s
 
     assert finding.state is state
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_audit_that_nobody_reads_is_a_problem(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+
+    finding = only(files.check_audit_log(Settings(audit_log=f"{tmp_path}/pipe")), "audit_log")
+
+    assert finding.state is State.PROBLEM
+    assert finding.found == f"{tmp_path}/pipe: cannot be written to: No such device or address"
 
 
 @pytest.mark.parametrize(

@@ -273,6 +273,15 @@ def test_a_folder_that_anyone_may_write_to_is_refused(tmp_path: Path) -> None:
         UsedTokens(str(tmp_path))
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
+def test_a_folder_of_somebody_else_is_refused(tmp_path: Path) -> None:
+    os.chown(tmp_path, 65534, -1)
+
+    with pytest.raises(StateError, match="belongs to uid 65534; run `chown 0` on it"):
+        UsedTokens(str(tmp_path))
+    assert not (tmp_path / FILE_NAME).exists()
+
+
 def test_a_path_that_is_no_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
 
