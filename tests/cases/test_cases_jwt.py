@@ -147,7 +147,7 @@ def list_tokens(case_id: str) -> dict[str, str]:
                 "10^30": str(10**30),
                 "list": f"[{NOW + 60}]",
                 "negative": "-1",
-                "lives too long": str(NOW + 3601 + 60),
+                "lives too long": str(int(time.time()) + 3661),
             }
             return {name: build_raw(exp=text) for name, text in texts.items()}
         case "JW-16":

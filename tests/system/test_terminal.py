@@ -19,7 +19,7 @@ NONSENSE = 200
 async def test_the_first_size_is_the_clients_and_a_new_one_reaches_the_command(
     daemon: DaemonProcess, controller: ScriptedController
 ) -> None:
-    script = "stty size; trap 'stty size; exit' WINCH; while :; do sleep 0.05; done"
+    script = "trap 'stty size; exit' WINCH; stty size; while :; do sleep 0.05; done"
     async with daemon.open(controller.allow("/bin/sh", "-c", script), query="?rows=30&cols=100") as websocket:
         heard = await hear_until(websocket, b"30 100\r\n")
         await send_json(websocket, type="resize", rows=50, cols=200)
