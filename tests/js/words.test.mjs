@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { cleanTitle, describeDuration, describeOutcome } from "../../static/terminal/words.js";
+import { cleanTitle, describeComplaint, describeDuration, describeOutcome } from "../../static/terminal/words.js";
 
 const PAGE = "https://app.example";
 const ended = (fields) => describeOutcome({ state: "ended", exitCode: 0, signal: null, durationS: 1.2, bytes: 0, missing: 0, code: null, message: "", ...fields }, PAGE);
@@ -60,6 +60,38 @@ test("every fault of the controller is told alike", () => {
   assert.match(text("controller_bad_json"), /could not be used/);
 });
 
+test("a controller that has too much to do is not told as one that answers wrongly", () => {
+  const { text } = refused({ status: 503, code: "controller_busy", title: "Controller busy", detail: "" });
+
+  assert.match(text, /too much to do\. Try again in a moment/);
+});
+
+test("every refusal that passes says so, and every other one names somebody to turn to", () => {
+  const text = (code) => refused({ status: 0, code, title: "No", detail: "" }).text;
+
+  for (const code of ["too_many_handshakes", "too_many_sessions", "gate_unavailable", "controller_unreachable", "no_resources", "draining"]) {
+    assert.match(text(code), /Try again in a moment/, code);
+  }
+  assert.match(text("too_many_sessions_user"), /End one of them/);
+  assert.match(text("right_missing"), /ask for one that does/);
+  for (const code of ["command_denied", "spawn_user", "spawn_limits"]) assert.match(text(code), /Tell whoever runs this server/, code);
+});
+
+test("a session that printed more than it may says so", () => {
+  assert.equal(
+    ended({ exitCode: null, signal: "HUP", code: "output_exceeded" }).text,
+    "It was ended because it printed more than it may. It ran for 1.2 seconds.",
+  );
+  assert.match(lost({ closeCode: 4413, code: "output_exceeded" }).text, /printed more than it may/);
+});
+
+test("what the person may not do is told at once, what the page did wrong is not", () => {
+  assert.match(describeComplaint("right_missing"), /may not send this signal/);
+  assert.match(describeComplaint("read_only"), /may look/);
+  assert.equal(describeComplaint("bad_resize"), "");
+  assert.equal(describeComplaint("constructor"), "");
+});
+
 test("a refusal that this page does not know keeps the server's words", () => {
   assert.deepEqual(refused({ status: 418, code: "teapot", title: "No coffee", detail: "Try tea." }), {
     heading: "No coffee",
@@ -81,6 +113,10 @@ test("a lost connection gives the reason or the close code", () => {
   assert.match(lost({ closeCode: 1012, code: "draining" }).text, /shutting down/);
   assert.match(lost({ message: "the server has been silent for too long" }).text, /silent/);
   assert.match(lost({}).text, /1006/);
+});
+
+test("an earlier harmless complaint is no reason for a line that breaks", () => {
+  assert.doesNotMatch(lost({ code: "right_missing", message: "INT was not sent" }).text, /INT/);
 });
 
 test("durations are told as people say them", () => {

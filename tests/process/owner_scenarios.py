@@ -228,6 +228,20 @@ async def sweep_beside_a_fork_server(nursery: Nursery, folder: Path) -> dict[str
     return {"servers": len(servers), "same": list_children() == servers, "code": status.code}
 
 
+async def end_with_sessions_just_killed(nursery: Nursery, folder: Path) -> dict[str, object]:
+    """A daemon that ends at once does not wait for what it has killed, but leaves no group of it behind."""
+    script = "for i in 1 2 3 4 5 6 7 8; do (setsid sleep 1000 &); done; echo ready; sleep 1000"
+    for _ in range(30):
+        running = nursery.shell(script, tty=False, confinement=Confinement(processes=30))
+        await running.says(b"ready")
+        running.child.kill_tree()
+        running.close()
+        nursery.spawner.close()
+        if left := list(open_places(find_own_places(), may_move=False)["pids"].glob(f"ws-subprocess.{os.getpid()}.*")):
+            return {"left": len(left)}
+    return {"left": 0}
+
+
 async def outlive_a_killed_daemon(nursery: Nursery, folder: Path) -> dict[str, object]:
     """A daemon that is killed leaves groups behind; the next one removes them when their processes have gone."""
     pid = os.fork()

@@ -1,11 +1,13 @@
 """The process that forks in the daemon's place: its children are the daemon's, and it is never missed for long."""
 
+import contextlib
 import errno
 import os
 import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -94,6 +96,7 @@ def test_a_child_whose_parent_does_not_tell_it_to_begin_never_becomes_the_comman
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can look into it")
 def test_of_ours_it_has_the_channel_and_stderr_alone(server: ForkServer) -> None:
     run(server, "/bin/true")
     (pid,) = server.pids
@@ -139,6 +142,24 @@ async def test_one_that_was_killed_is_replaced(server: ForkServer) -> None:
 
     assert server.pids != {first}
     assert first not in list_children()
+
+
+async def test_one_that_was_killed_is_missed_at_once_though_a_child_of_it_waits() -> None:
+    server = ForkServer(answer_max_s=20.0)
+    ours, its = socket.socketpair()
+    with ours, its, contextlib.closing(server):
+        waiting = server.fork(build_order(["/bin/true"], {}, FileActions(), None, Confines()), its.fileno())
+        (first,) = server.pids
+        os.kill(first, signal.SIGKILL)
+        await until(lambda: not is_alive(first), "its end")
+        began_s = time.monotonic()
+
+        with contextlib.suppress(StepError):  # The child may not have let go of the channel yet: that costs one start.
+            run(server, "/bin/true")
+
+        assert time.monotonic() - began_s < 10.0
+        assert run(server, "/bin/echo", "again")[1] == b"again\n"
+    os.waitpid(waiting, 0)  # noqa: ASYNC222 - it ends at once
 
 
 def test_one_that_does_not_answer_costs_one_start_and_is_replaced() -> None:

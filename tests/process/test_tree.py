@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from children import Nursery, find_marked
 from observing import is_alive, until
+from test_cgroup import pids_here
 
 from ws_subprocess.process import tree
-from ws_subprocess.process.cgroup_places import find_own_places, open_places
 from ws_subprocess.process.tree import ProcessRow
 
 HERE = Path(__file__).parent
@@ -82,12 +82,14 @@ def test_nothing_that_a_daemon_starts_gains_privileges_by_setuid(tmp_path: Path)
     assert play("forbid_setuid", tmp_path) == {"before": "0", "children": ["1", "1"]}
 
 
-@pytest.mark.skipif(
-    os.geteuid() != 0 and "pids" not in open_places(find_own_places(), may_move=False),
-    reason="not root, and no pids cgroup is ours to write",
-)
+@pids_here
 def test_the_groups_of_a_killed_daemon_are_removed_by_the_next(tmp_path: Path) -> None:
     assert play("outlive_a_killed_daemon", tmp_path) == {"left": False}
+
+
+@pids_here
+def test_a_daemon_that_ends_at_once_leaves_no_groups(tmp_path: Path) -> None:
+    assert play("end_with_sessions_just_killed", tmp_path) == {"left": 0}
 
 
 async def test_without_owning_the_process_whoever_can_be_known_is_ended(nursery: Nursery, tmp_path: Path) -> None:

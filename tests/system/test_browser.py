@@ -3,6 +3,7 @@
 The pictures it takes are kept in tests/artefacts.
 """
 
+import hashlib
 import json
 import os
 import re
@@ -71,6 +72,28 @@ async def test_the_page_says_in_words_that_a_token_is_refused(chromium: str, pag
     seen = await play(chromium, "refused", page_url.partition("#")[0] + "#token=unknown")
 
     assert seen["heading"]
+
+
+GRANTS = {
+    "no-signals": 'command = "/bin/cat"\ntty = false\nrights = ["start", "view", "write"]',
+    "output-exceeded": 'command = "/usr/bin/seq"\nargs = ["200000"]\nmax_output_bytes = 5000',
+}
+
+
+@pytest.mark.parametrize("scenario", GRANTS)
+async def test_the_page_says_in_words_what_a_grant_does_not_allow(
+    chromium: str, launch_daemon: Callable[..., DaemonProcess], tmp_path: Path, scenario: str
+) -> None:
+    token = f"{scenario}-0123456789abcdef0123456789abcdef"
+    digest = hashlib.sha256(token.encode()).hexdigest()
+    entry = f'[[token]]\nname = "{scenario}"\nhash = "sha256:{digest}"\ndoors = ["terminal"]\n{GRANTS[scenario]}\n'
+    (tmp_path / "tokens.toml").write_text(entry)
+    daemon = launch_daemon("serve", "--listen", "127.0.0.1:0", "--tokens-file", str(tmp_path / "tokens.toml"))
+    await daemon.ready()
+
+    seen = await play(chromium, scenario, f"{daemon.url}/#token={token}")
+
+    assert seen["ok"]
 
 
 @pytest.fixture

@@ -22,13 +22,12 @@ class SecretInPlaceError(ValueError):
 
 def parse_secret(text: str) -> str:
     """Return a reference to a secret, `file:PATH` or `env:NAME`, or "" for none, as it was written."""
-    scheme, separator, name = text.partition(":")
+    scheme, _, name = text.partition(":")
     if not text or (scheme == "file" and name and "\0" not in name):
         return text
     if scheme == "env" and _VARIABLE.fullmatch(name):
         return text
-    if separator and scheme in ("file", "env"):
-        raise ValueError("not the name of a secret; write file:/path/of/it or env:NAME")
+    # Also behind `env:`, where a shell may have put it: env:$KEY.
     raise SecretInPlaceError("a secret does not belong here, where others see it; write file:/path/of/it or env:NAME")
 
 

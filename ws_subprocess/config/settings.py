@@ -102,7 +102,10 @@ class Settings:
         False, Switch(), "let the controller's tokens, and signed ones without a jti, count once, too"
     )
     state_dir: str = _setting(
-        "", FILE, "where used tokens are remembered; $STATE_DIRECTORY or $XDG_STATE_HOME/ws-subprocess if not set"
+        "",
+        FILE,
+        "where used tokens are remembered; if not set $STATE_DIRECTORY, or ws-subprocess in $XDG_STATE_HOME, "
+        "~/.local/state, or as root /var/lib",
     )
     allow_commands: tuple[str, ...] = _setting(
         (), Many(ABSOLUTE_PATH), "the only commands that may be granted; DIR/ for all below it", flag="allow-command"
@@ -111,7 +114,7 @@ class Settings:
         (), Many(ABSOLUTE_PATH), "the only working directories, with all below them", flag="allow-cwd"
     )
     allow_users: tuple[str, ...] = _setting(
-        (), Many(ACCOUNT), "the only accounts that commands may run as", flag="allow-user"
+        (), Many(ACCOUNT), "the only accounts that commands may run as; user has to be one of them", flag="allow-user"
     )
     user: str = _setting("", ACCOUNT, "account that commands run as where the grant names none; needs root")
     group: str = _setting("", ACCOUNT, "group of these commands; the account's own if not set")

@@ -8,6 +8,7 @@ import errno
 import logging
 import os
 import re
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,9 @@ from ws_subprocess.process.cgroup_places import find_own_places, open_places
 
 _PREFIX = "ws-subprocess"
 _NAME = re.compile(rf"{_PREFIX}\.([0-9]+)\.([0-9]+)\.[0-9a-f]+")
+
+# How long to wait for killed processes when the daemon itself is about to end, and how often to look.
+_LEAVE_MAX_S, _LEAVE_POLL_S = 0.1, 0.001
 
 log = logging.getLogger(__name__)
 
@@ -119,6 +123,14 @@ class CgroupMaker:
         """Remove what could not be removed before."""
         self._ended = [group for group in self._ended if not group.remove()]
 
+    def close(self) -> None:
+        """Remove what is left: nobody will try again. A killed process leaves its group within a millisecond."""
+        until_s = time.monotonic() + _LEAVE_MAX_S
+        self.retry()
+        while self._ended and time.monotonic() < until_s:
+            time.sleep(_LEAVE_POLL_S)
+            self.retry()
+
 
 def find_cgroups(may_move: bool) -> CgroupMaker:
     """Return what makes groups on this machine; it can limit nothing where there is no way.
@@ -131,7 +143,9 @@ def find_cgroups(may_move: bool) -> CgroupMaker:
 
 def remove_leftovers(folders: Iterable[Path]) -> None:
     """Remove empty groups of daemons that are no more."""
-    for path in (path for folder in set(folders) for path in folder.glob(f"{_PREFIX}.*")):
+    # In a container they are visible as a rule, and not ours to write.
+    writable = [folder for folder in set(folders) if os.access(folder, os.W_OK)]
+    for path in (path for folder in writable for path in folder.glob(f"{_PREFIX}.*")):
         if (match := _NAME.fullmatch(path.name)) is None:
             continue
         maker = tree.read_row(int(match[1]))

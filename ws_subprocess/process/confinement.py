@@ -102,6 +102,11 @@ class Confiner:
         if "cgroups" in self.__dict__:  # Else none was ever made.
             self.cgroups.retry()
 
+    def close(self) -> None:
+        """Remove them for the last time, and wait a moment for those whose processes were killed just now."""
+        if "cgroups" in self.__dict__:
+            self.cgroups.close()
+
     def _find_account(self, asked: Confinement) -> Account | None:
         user = asked.user or self._user
         # The group of the settings goes with the account of the settings.

@@ -76,7 +76,7 @@ def spawn_confined(order: Order, server: ForkServer | None) -> int:
         with its:
             pid = fork_here(order, ours, its) if server is None else server.fork(order, its.fileno())
         with contextlib.suppress(BrokenPipeError):  # It was killed, which the session will see.
-            ours.send(b"!")
+            ours.send(b"!", socket.MSG_NOSIGNAL)
         await_exec(pid, ours.fileno(), _START_MAX_MS)
     return pid
 

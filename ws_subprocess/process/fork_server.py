@@ -91,11 +91,11 @@ class ForkServer:
     def _ask(self, fds: list[int]) -> int:
         server = self._server or self._start()
         try:
-            socket.send_fds(server.channel, [b"?"], fds)
+            socket.send_fds(server.channel, [b"?"], fds, socket.MSG_NOSIGNAL)
         except (BrokenPipeError, ConnectionResetError):  # Somebody has killed it; nothing was begun.
             self.close()
             server = self._start()
-            socket.send_fds(server.channel, [b"?"], fds)
+            socket.send_fds(server.channel, [b"?"], fds, socket.MSG_NOSIGNAL)
         try:
             answer = server.channel.recv(_PID.size)
         except OSError:
@@ -139,13 +139,13 @@ def serve() -> None:
             return
         for fd in fds:
             os.set_inheritable(fd, False)  # recv_fds pays no heed to MSG_CMSG_CLOEXEC (CPython 3.11).
-        pid = _fork_one(fds)
+        pid = _fork_one(channel, fds)
         for fd in fds:
             os.close(fd)
         channel.send(_PID.pack(pid))
 
 
-def _fork_one(fds: list[int]) -> int:
+def _fork_one(channel: socket.socket, fds: list[int]) -> int:
     """Return a new child's pid, or an error number below 0."""
     paper, parent_fd, *taken = fds
     os.lseek(paper, 0, os.SEEK_SET)
@@ -155,6 +155,7 @@ def _fork_one(fds: list[int]) -> int:
     assert syscalls.CLONE is not None  # `is_possible` has said so.
     pid = syscalls.call(syscalls.CLONE, _CLONE_PARENT | signal.SIGCHLD)
     if pid == 0:
+        os.close(channel.fileno())  # Else the daemon would not see at once that we have died before our answer.
         become(order, parent_fd)
     return pid if pid > 0 else -ctypes.get_errno()
 

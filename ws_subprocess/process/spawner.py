@@ -41,7 +41,8 @@ class Spawner:
     Args:
         input_limit_bytes: Bound of each child's queue of unwritten input.
         owns_process: True when every child of this process is ours (the daemon), False inside somebody else's program.
-            Only then are orphans adopted, which makes "is anything left of this session?" one small read.
+            Only then are orphans adopted, which makes "is anything left of this session?" one small read, and only
+            then does it hide from commands of its own account.
         child_nofile: Soft limit of open files for children, when the daemon raised its own; None leaves it alone.
         defaults: What holds for children whose grant says nothing about it.
         allows_setuid: False forbids this process, from its first child on, and all its children to gain privileges
@@ -149,6 +150,7 @@ class Spawner:
 
     def close(self) -> None:
         """End what serves all sessions, once the last has ended; another start is possible all the same."""
+        self._confiner.close()
         if self._fork_server is not None:
             self._fork_server.close()
 

@@ -128,6 +128,15 @@ def count_used_tokens(folder: Path) -> int | None:
     return int(count)
 
 
+def find_fault(folder: os.stat_result) -> str:
+    """Return who besides us could make used tokens good again, and the way out; "" for nobody."""
+    if folder.st_mode & stat.S_IWOTH:
+        return "anyone may write to it; run `chmod o-w` on it"
+    if folder.st_uid not in (0, os.geteuid()):
+        return f"belongs to uid {folder.st_uid}; run `chown {os.geteuid()}` on it, or name another folder"
+    return ""
+
+
 def _open(folder: Path) -> sqlite3.Connection:
     path = folder / FILE_NAME
     try:
@@ -159,8 +168,8 @@ def _lock(folder: Path) -> Iterator[None]:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        if os.fstat(descriptor).st_mode & stat.S_IWOTH:
-            raise StateError(f"{folder}: anyone may write to it; run `chmod o-w` on it")
+        if fault := find_fault(os.fstat(descriptor)):
+            raise StateError(f"{folder}: {fault}")
         deadline_s = time.monotonic() + BUSY_TIMEOUT_S
         while not _try_lock(descriptor):
             if time.monotonic() > deadline_s:

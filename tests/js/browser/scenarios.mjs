@@ -89,6 +89,32 @@ function refused(url, artefacts) {
   return withPage(url, artefacts, steps, { expected: REFUSED_HANDSHAKE });
 }
 
+/** Ctrl-C for a command that the person may not signal: the page says that nothing was sent, and the session goes on. */
+function noSignals(url, artefacts) {
+  return withPage(url, artefacts, async (page) => {
+    await page.waitForState("running");
+    await page.press("Control+c");
+    await page.waitForWords(/you may not send this signal/);
+    await page.screenshot("page-no-signals");
+    await page.button("OK").click();
+    await page.type("still here\n");
+    await page.waitForText(/still here\s+still here/);
+    return {};
+  });
+}
+
+/** Output beyond what the grant allows: the page names the reason, not just the signal. */
+function outputExceeded(url, artefacts) {
+  return withPage(url, artefacts, async (page) => {
+    await page.waitForState("ended");
+    await page.waitForWords(/printed more than it may/);
+    const { bytes, missing } = await page.outcome();
+    assert.deepEqual({ bytes, missing }, { bytes: 5000, missing: 0 });
+    await page.screenshot("page-output-exceeded");
+    return {};
+  });
+}
+
 /** 20 MB arrive whole, and Ctrl-C stops an endless flood at once. */
 function flood(url, artefacts) {
   return withPage(url, artefacts, async (page) => {
@@ -298,6 +324,8 @@ export const SCENARIOS = {
   "run-page": runPage,
   again,
   refused,
+  "no-signals": noSignals,
+  "output-exceeded": outputExceeded,
   flood,
   clipboard,
   themes,

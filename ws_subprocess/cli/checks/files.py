@@ -1,7 +1,6 @@
 """Files and folders: where used tokens are remembered, the audit's file, the page's own files."""
 
 import os
-import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +10,8 @@ from ws_subprocess.cli.checks.finding import Finding, ok, problem, problem_from,
 from ws_subprocess.config.settings import Settings
 from ws_subprocess.config.state import find_state_dir
 from ws_subprocess.doors.pages import find_static
-from ws_subprocess.store.used_tokens import StateError, count_used_tokens
+from ws_subprocess.opening import open_at_once
+from ws_subprocess.store.used_tokens import StateError, count_used_tokens, find_fault
 
 MIB = 1024 * 1024
 # Some hundred thousand used tokens.
@@ -42,11 +42,17 @@ def check_audit_log(settings: Settings) -> Iterator[Finding]:
         yield ok("audit_log", "none: its lines are in the log")
         return
     path = Path(settings.audit_log)
-    target = path if path.exists() else path.parent
-    if os.access(target, os.W_OK) and target.is_dir() != path.exists():
-        yield ok("audit_log", f"{path}: can be written to, {_show_room(target)}")
-    else:
-        yield problem("audit_log", f"{path}: cannot be written to", "name a file in a folder that this account may use")
+    try:
+        # As the daemon does, but for making it.
+        os.close(open_at_once(settings.audit_log, os.O_WRONLY | os.O_APPEND))
+        target = path
+    except OSError as exc:
+        target = path.parent
+        if not (isinstance(exc, FileNotFoundError) and target.is_dir() and os.access(target, os.W_OK)):
+            found = f"{path}: cannot be written to: {exc.strerror}"
+            yield problem("audit_log", found, "name a file in a folder that this account may use")
+            return
+    yield ok("audit_log", f"{path}: can be written to, {_show_room(target)}")
 
 
 def check_static(settings: Settings) -> Iterator[Finding]:
@@ -69,11 +75,11 @@ def _check_folder(check: str, folder: Path) -> Finding:
             file.write(bytes(4096))
             file.flush()
             os.fsync(file.fileno())
-        is_open = bool(folder.stat().st_mode & stat.S_IWOTH)
+        fault = find_fault(folder.stat())
     except OSError as exc:
         return problem(check, f"{folder}: cannot be written to: {exc.strerror}", "name a folder of this account's")
-    if is_open:
-        return problem(check, f"{folder}: anyone may write to it", f"chmod o-w {folder}")
+    if fault:
+        return problem_from(check, f"{folder}: {fault}")
     return _judge_room(check, f"{folder}: can be written to", folder)
 
 
