@@ -34,7 +34,7 @@ import { Frame } from "./terminal/frame.js";
 import { PipeLine } from "./terminal/pipe-line.js";
 import { resolveTheme } from "./terminal/themes.js";
 import { TokenError, checkedToken, fetchToken } from "./terminal/tokens.js";
-import { cleanTitle, describeOutcome } from "./terminal/words.js";
+import { cleanTitle, describeComplaint, describeOutcome } from "./terminal/words.js";
 
 const FONT_SIZE = { smallest: 8, normal: 14, largest: 32 };
 
@@ -255,7 +255,10 @@ export class WsTerminal extends HTMLElement {
     return {
       opened: (hello) => this.#opened(hello),
       output: (bytes, _stream, done) => view.write(bytes, done),
-      complained: (code, message) => console.warn(`ws-terminal: ${code}: ${message}`),
+      complained: (code, message) => {
+        console.warn(`ws-terminal: ${code}: ${message}`);
+        if (describeComplaint(code) !== "") this.#frame?.tell(describeComplaint(code));
+      },
       ended: (outcome) => {
         view.acceptsInput = false;
         // The last output comes before the last word.

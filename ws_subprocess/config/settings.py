@@ -131,15 +131,17 @@ class Settings:
         (), Many(NETWORK), "peers whose X-Forwarded-For and X-Forwarded-Proto are believed", flag="trusted-proxy"
     )
     max_sessions: int = _setting(1000, Count(1, 100_000), "sessions at a time; more are refused with 503")
-    max_sessions_per_address: int = _setting(0, Count(0, 100_000), "of them for one address; 0 for no limit")
-    max_sessions_per_principal: int = _setting(100, Count(0, 100_000), "of them for one principal; 0 for no limit")
+    max_sessions_per_address: int = _setting(0, Count(0, 100_000), "sessions at a time of one address; 0 for no limit")
+    max_sessions_per_principal: int = _setting(
+        100, Count(0, 100_000), "sessions at a time of one principal; 0 for no limit"
+    )
     max_handshakes_per_address: int = _setting(
         20, Count(0, 10_000), "handshakes a second of one address, ten times as many at once; 0 for no limit"
     )
     max_waiting: int = _setting(
         1000, Count(16, 100_000), "connections that ask for nothing now; beyond, some of them are cut at random"
     )
-    max_waiting_per_address: int = _setting(100, Count(1, 100_000), "of them from one address")
+    max_waiting_per_address: int = _setting(100, Count(1, 100_000), "such connections from one address")
     tls_cert: str = _setting("", FILE, "certificate chain (PEM); with tls_key, listens with TLS")
     tls_key: str = _setting("", FILE, "private key (PEM) of tls_cert")
     unix_mode: str = _setting("0600", MODE, "file mode of unix sockets")

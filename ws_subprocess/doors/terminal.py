@@ -141,6 +141,8 @@ class _Conversation:
             async with asyncio.timeout(None) as self._launching:
                 return await stack.enter_async_context(self._launcher.launch(credentials, request))
         except TimeoutError as exc:
+            if not self._has_left:
+                raise  # Somebody else's, and an error.
             raise _ClientLeftError from exc
         finally:
             self._launching = None
