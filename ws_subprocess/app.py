@@ -33,6 +33,7 @@ from ws_subprocess.doors.pages import Guard, build_files, build_index, find_stat
 from ws_subprocess.doors.problems import explain_status, refuse_path
 from ws_subprocess.doors.terminal import TerminalDoor
 from ws_subprocess.model import ALL_RIGHTS, TO_WATCH, ExitStatus, Grant
+from ws_subprocess.process.accounts import find_own_entry
 from ws_subprocess.process.confinement import ChildDefaults
 from ws_subprocess.process.environ import is_refused
 from ws_subprocess.process.spawner import Spawner
@@ -71,7 +72,8 @@ class App:
         defaults = ChildDefaults(settings.user, settings.group)
         self._spawner = Spawner(settings.input_bytes, owns_process, child_nofile, defaults, allows_setuid)
         self._owns_process = owns_process
-        policy = Policy(settings.allow_commands, settings.allow_cwds, settings.allow_users, settings.user)
+        own_user = find_own_entry().pw_name
+        policy = Policy(settings.allow_commands, settings.allow_cwds, settings.allow_users, settings.user, own_user)
         self._gate = Gate(authorities, policy, ledger, self.metrics.unknown_keys.inc)
         limits = SessionLimits(ring_bytes=settings.ring_bytes, window_bytes=settings.window_bytes)
         handshakes_per_s = settings.max_handshakes_per_address

@@ -136,3 +136,11 @@ def test_a_group_has_to_be_one_of_the_account_s_own() -> None:
     assert reason_of(Policy(), foreign) == "user_denied"
     by_default = Grant(command="/bin/true", confinement=Confinement(group="shadow"))
     assert reason_of(Policy(default_user="daemon"), by_default) == "user_denied"
+
+
+def test_the_daemon_s_own_account_counts_where_nobody_names_one() -> None:
+    policy = Policy(allow_users=("lab",), own_user="lab")
+
+    policy.check(grant())
+    assert reason_of(Policy(allow_users=("lab",), own_user="other"), grant()) == "user_denied"
+    assert reason_of(Policy(own_user="root"), grant(user="root")) == "user_denied"

@@ -138,7 +138,7 @@ def test_audience_issuer_and_type_come_from_the_daemons_settings(key: str) -> No
     ("args", "text"),
     [
         (["--", "bash"], "the daemon would refuse it: command: 'bash' is not an absolute path"),
-        ([], "the daemon would refuse it: command: None is not a string"),
+        ([], "COMMAND: none given; write it at the end"),
         (["--lifetime", "2h", "--", "/bin/true"], "the daemon would refuse it: exp - iat: 7200 s is not in 1..3600"),
         (["--lifetime", "soon", "--", "/bin/true"], "--lifetime: not a duration"),
         (["--claim", "env={\"LD_PRELOAD\":\"x\"}", "--", "/bin/true"], "env LD_PRELOAD: may not be set by a grant"),

@@ -21,6 +21,7 @@ class Policy:
         allow_cwds: Directories, with all below them.
         allow_users: Account names; root only runs what names it when it stands here.
         default_user: Who runs what names no user; "" for the daemon's own account.
+        own_user: The daemon's own account; "" if it has no name.
     """
 
     def __init__(
@@ -29,6 +30,7 @@ class Policy:
         allow_cwds: tuple[str, ...] = (),
         allow_users: tuple[str, ...] = (),
         default_user: str = "",
+        own_user: str = "",
     ) -> None:
         self._commands = frozenset(path for path in allow_commands if not path.endswith("/"))
         self._folders = tuple(path for path in allow_commands if path.endswith("/"))
@@ -36,6 +38,7 @@ class Policy:
         self._cwds = allow_cwds
         self._users = frozenset(allow_users)
         self._default_user = default_user
+        self._own_user = own_user
 
     def check(self, grant: Grant) -> None:
         """Pass a grant that stays within the lists.
@@ -60,7 +63,7 @@ class Policy:
         return command in self._commands or any(is_below(command, folder) for folder in self._folders)
 
     def _check_user(self, named: str | None) -> None:
-        user = named or self._default_user
+        user = named or self._default_user or self._own_user
         if self._users and user not in self._users:
             shown = f"user {user!a}" if user else "user: none given, so the daemon's own account"
             raise GateError("command_denied", f"{shown} is not in allow_users", reason="user_denied")
