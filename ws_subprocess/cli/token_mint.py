@@ -86,9 +86,7 @@ def mint_token(
         refuse("--key", str(exc))
     claims = _build_claims(options, settings, command, int(time.time()))
     if not claims.keys() & {"command", "allow"}:
-        refuse(
-            "COMMAND", "none given; write it at the end, as in -- /bin/bash -l, or list some by --claim allow=[…]"
-        )
+        refuse("COMMAND", "none given; write it at the end, as in -- /bin/bash -l, or list some by --claim allow=[…]")
     token = build_token(signing, claims, settings.jwt_type or "JWT")
     _check(token, settings, str(claims["aud"]))
     click.echo(token)
