@@ -17,6 +17,10 @@ _HOST_BITS = 64
 _HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,251}[A-Za-z0-9])?")
 
 
+DOOR_KEY = "door"
+"""scope["state"][DOOR_KEY] is the door that a connection's listener leads to; without it, it leads to all."""
+
+
 @dataclass(frozen=True, slots=True)
 class Tcp:
     """A host name or IP address (IPv6 without brackets) and a port; port 0 lets the kernel choose."""

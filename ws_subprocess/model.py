@@ -59,7 +59,8 @@ class Proposal:
 class LaunchRequest:
     """What a client asks a door for. `size` is the client's own window, when it named one.
 
-    `needs` is what the door is about to do; a grant without these rights is of no use there.
+    `needs` is what the door is about to do; a grant without these rights is of no use there. Where bytes are to arrive
+    as they were written `has_tty` is False: no terminal then, whatever the grant says.
     """
 
     door: str
@@ -67,6 +68,7 @@ class LaunchRequest:
     size: Size | None = None
     proposal: Proposal | None = None
     needs: frozenset[Right] = TO_WATCH
+    has_tty: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -109,6 +109,36 @@ async def test_a_terminal_that_a_stranger_holds_does_not_hold_the_session(caplog
 
 
 @virtual_time
+async def test_killing_takes_no_lower_step_and_goes_on_until_nothing_is_left() -> None:
+    child = FakeChild()
+    session = start(child)
+    begun = now()
+
+    session.kill("timed_out")
+    session.kill("client_gone")
+    await session.finished
+
+    assert child.when("kill") == begun
+    assert "hang up" not in child.names()
+    assert session.ended is not None
+    assert (session.ended.status, session.reason) == (ExitStatus(None, 9), "timed_out")
+
+
+@virtual_time
+async def test_killing_cuts_the_ladder_short() -> None:
+    child = FakeChild()
+    session = start(child)
+    session.hang_up("client_gone")
+    begun = now()
+
+    session.kill("timed_out")
+    await session.finished
+
+    assert child.when("kill") == begun
+    assert session.reason == "client_gone"
+
+
+@virtual_time
 async def test_killing_now_waits_for_nothing() -> None:
     child = FakeChild()
     session = start(child)

@@ -7,7 +7,7 @@ from ws_subprocess.model import SessionId
 from ws_subprocess.process.accounts import Account, find_own_entry
 
 SESSION_VARIABLE = "WS_SUBPROCESS_SESSION"
-_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 # Names that make a program load code or data chosen by whoever sets them.
 _LOADERS = re.compile(
@@ -29,7 +29,7 @@ class Environment:
     def __init__(self) -> None:
         account = find_own_entry()
         self._base = {
-            "PATH": _PATH,
+            "PATH": DEFAULT_PATH,
             "HOME": account.pw_dir,
             "USER": account.pw_name,
             "LOGNAME": account.pw_name,

@@ -89,6 +89,15 @@ def find_members(
     return [table[pid] for pid in members if not table[pid].is_zombie]
 
 
+def find_marked(sessions: Set[str]) -> list[ProcessRow]:
+    """Return every living process that has the mark of one of these sessions, and all below them."""
+    table = read_table()
+    members = {pid for pid in table if _read_mark(pid) in sessions}
+    _add_descendants(members, table)
+    members.discard(os.getpid())
+    return [table[pid] for pid in members if not table[pid].is_zombie]
+
+
 def find_strays(orphans: Iterable[int], leaders: Iterable[int], since: int) -> list[ProcessRow]:
     """Return adopted processes, and all below them, that were there before every leader: their sessions have ended.
 
@@ -148,12 +157,21 @@ def _add_descendants(members: set[int], table: dict[int, ProcessRow]) -> None:
 
 
 def _has_mark(pid: int, session: SessionId) -> bool:
+    return f"{SESSION_VARIABLE}={session}".encode() in _read_environ(pid)
+
+
+def _read_mark(pid: int) -> str:
+    prefix = f"{SESSION_VARIABLE}=".encode()
+    marks = (entry.removeprefix(prefix) for entry in _read_environ(pid) if entry.startswith(prefix))
+    return next(marks, b"").decode("ascii", "replace")
+
+
+def _read_environ(pid: int) -> list[bytes]:
     try:
         with open(f"/proc/{pid}/environ", "rb") as file:
-            environ = file.read()
+            return file.read().split(b"\0")
     except OSError:  # Gone, or another user's.
-        return False
-    return f"{SESSION_VARIABLE}={session}".encode() in environ.split(b"\0")
+        return []
 
 
 def _holds(pid: int, channels: frozenset[str]) -> bool:

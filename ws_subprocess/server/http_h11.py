@@ -5,8 +5,10 @@ from http import HTTPStatus
 from typing import Any
 
 import h11
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
+from ws_subprocess.server.answers import Answer, Headers
+from ws_subprocess.server.asgi import Receive, Scope, Send
 from ws_subprocess.server.doorkeeper import Seat
 from ws_subprocess.server.http_shared import Deadline, refuse
 from ws_subprocess.server.linger import linger
@@ -61,6 +63,9 @@ class H11Connection(H11Protocol):
         self.conn: _CheckedConnection = _CheckedConnection(h11.SERVER, MAX_HEAD_BYTES)
         self._head_deadline: Deadline
         self._stall_deadline: Deadline
+        self._discards = False
+        self._application: Any = self.app
+        self.app = self._answer
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -86,6 +91,8 @@ class H11Connection(H11Protocol):
         self._update_seat()
 
     def data_received(self, data: bytes) -> None:
+        if self._discards and not self.cycle.more_body:
+            return
         if self.conn.their_state is h11.IDLE:
             self._head_deadline.start()
         super().data_received(data)
@@ -96,6 +103,8 @@ class H11Connection(H11Protocol):
             self._head_deadline.stop()
             if self.transport.get_protocol() is self:  # It has not become a websocket.
                 self._update_seat()
+        if self._discards:
+            self.flow.resume_reading()
 
     def on_response_complete(self) -> None:
         """Go on to the next request; called by the cycle of this one."""
@@ -123,6 +132,22 @@ class H11Connection(H11Protocol):
         self.seat.leave()
         early, _ = self.conn.trailing_data
         upgrade(self, self._settings, event.target, early)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        application = Answer(self._application, self, self.cycle) if scope["type"] == "http" else self._application
+        await application(scope, receive, send)
+
+    # For `Answer`.
+
+    def discard_rest(self) -> None:
+        """Read on, but throw away what comes after the request that is being answered."""
+        self._discards = True
+        self.flow.resume_reading()
+
+    def end_message(self, cycle: RequestResponseCycle, trailers: Headers) -> bool:
+        """Write the end of the body; tell whether the connection ends with it."""
+        self.transport.write(self.conn.send(h11.EndOfMessage(headers=list(trailers))) or b"")
+        return self.conn.our_state is h11.MUST_CLOSE or not cycle.keep_alive
 
     def _update_seat(self) -> None:
         if self.flow.write_paused or self.cycle is None or self.cycle.response_complete:

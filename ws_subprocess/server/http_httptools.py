@@ -12,6 +12,7 @@ from typing import Any
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from ws_subprocess.server.answers import Answer, Headers
 from ws_subprocess.server.doorkeeper import Seat
 from ws_subprocess.server.http_shared import Deadline, refuse
 from ws_subprocess.server.linger import linger
@@ -48,6 +49,7 @@ class HttpToolsConnection(HttpToolsProtocol):
         self._head_bytes = 0
         self._fed_bytes = 0
         self._answering: RequestResponseCycle | None = None
+        self._discards = False
 
     # asyncio.Protocol.
 
@@ -80,6 +82,8 @@ class HttpToolsConnection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         self._unset_keepalive_if_required()
+        if self._discards and self._answering is not None and not self._answering.more_body:
+            return
         if self._is_between_requests():
             self._head_deadline.start()
         if self._is_head_open:
@@ -122,6 +126,8 @@ class HttpToolsConnection(HttpToolsProtocol):
             self._leave_parser(refusal)
         super().on_headers_complete()
         self._update_seat()
+        if self._discards:
+            self.flow.resume_reading()
 
     def on_response_complete(self) -> None:
         """Go on to the next request; called by the cycle of this one."""
@@ -138,7 +144,22 @@ class HttpToolsConnection(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._answering = cycle
-        super()._start_asgi_task(cycle, app)
+        answer: Any = Answer(app, self, cycle)
+        super()._start_asgi_task(cycle, answer)
+
+    # For `Answer`.
+
+    def discard_rest(self) -> None:
+        """Read on, but throw away what comes after the request that is being answered."""
+        self._discards = True
+        self.flow.resume_reading()
+
+    def end_message(self, cycle: RequestResponseCycle, trailers: Headers) -> bool:
+        """Write the end of the body; tell whether the connection ends with it."""
+        if cycle.chunked_encoding:
+            lines = [name + b": " + value + b"\r\n" for name, value in trailers]
+            self.transport.write(b"".join([b"0\r\n", *lines, b"\r\n"]))
+        return not cycle.keep_alive
 
     # Ends.
 

@@ -14,12 +14,13 @@ import signal
 import socket
 import threading
 from collections.abc import Callable, Coroutine, Iterator
+from dataclasses import replace
 from typing import Any, Protocol
 
 from uvicorn.config import Config
 from uvicorn.server import Server
 
-from ws_subprocess.address import format_url, group_address, is_local
+from ws_subprocess.address import DOOR_KEY, format_url, group_address, is_local
 from ws_subprocess.server.acceptor import Acceptor, Entrance
 from ws_subprocess.server.asgi import Application
 from ws_subprocess.server.doorkeeper import Doorkeeper, Seat
@@ -129,7 +130,8 @@ class DrainingServer(Server):
         self._lifecycle = lifecycle
         self._on_ready = on_ready
         self._tls = build_context(settings.tls_cert, settings.tls_key) if settings.tls_cert else None
-        self._listeners: list[Listener] = []
+        # By door; "" for all of them.
+        self._listeners: dict[str, list[Listener]] = {}
         self._acceptors: list[Acceptor] = []
         self._entrance: Entrance | None = None
         self._stop = asyncio.Event()
@@ -154,15 +156,21 @@ class DrainingServer(Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Take the addresses, start the application, then accept."""
-        self._listeners = open_listeners(self._settings.addresses, self._settings.unix_mode)
+        for door, addresses in {"": self._settings.addresses, **self._settings.doors}.items():
+            self._listeners[door] = open_listeners(addresses, self._settings.unix_mode)
         await self.lifespan.startup()
         if self.lifespan.should_exit:
             raise StartError("the application did not start; the log says why")
         await self.on_tick(0)
         self._entrance = entrance = self._open_entrance()
-        self._acceptors = [Acceptor(listener.sock, entrance) for listener in self._listeners]
+        for door, listeners in self._listeners.items():
+            way_in = replace(entrance, build_protocol=functools.partial(self._build_protocol, door))
+            self._acceptors += [Acceptor(listener.sock, way_in) for listener in listeners]
+            if door:
+                facts = {"door": door, "addresses": " ".join(self.list_urls(door))}
+                log.info("listening for one door alone", extra=facts)
         self.started = True
-        self._on_ready([format_url(listener.address, tls=self._tls is not None) for listener in self._listeners])
+        self._on_ready(self.list_urls())
         notify("READY=1")
 
     async def main_loop(self) -> None:
@@ -209,21 +217,28 @@ class DrainingServer(Server):
             self._entrance.spares.close()
             self._entrance.doorkeeper.close()
         while self._listeners:
-            self._listeners.pop().close()
+            for listener in self._listeners.popitem()[1]:
+                listener.close()
+
+    def list_urls(self, door: str = "") -> list[str]:
+        """Return where this listens, for all doors or for one alone."""
+        listeners = self._listeners.get(door, [])
+        return [format_url(listener.address, tls=self._tls is not None) for listener in listeners]
+
+    def _build_protocol(self, door: str, seat: Seat) -> asyncio.Protocol:
+        state = {**self.lifespan.state, DOOR_KEY: door} if door else self.lifespan.state
+        protocol_class: Any = self.config.http_protocol_class
+        protocol: asyncio.Protocol = protocol_class(
+            config=self.config, server_state=self.server_state, app_state=state, seat=seat
+        )
+        return protocol
 
     def _open_entrance(self) -> Entrance:
-        settings, state = self._settings, self.server_state
-        protocol_class: Any = self.config.http_protocol_class
-
-        def build_protocol(seat: Seat) -> asyncio.Protocol:
-            protocol: asyncio.Protocol = protocol_class(
-                config=self.config, server_state=state, app_state=self.lifespan.state, seat=seat
-            )
-            return protocol
-
+        settings = self._settings
         doorkeeper = Doorkeeper(settings.max_waiting, settings.max_waiting_per_address, self._find_share)
         timeout_s = settings.handshake_timeout_s
-        return Entrance(build_protocol, self._tls, timeout_s, state.tasks, doorkeeper, Spares())
+        build_protocol = functools.partial(self._build_protocol, "")
+        return Entrance(build_protocol, self._tls, timeout_s, self.server_state.tasks, doorkeeper, Spares())
 
     def _find_share(self, host: str) -> str | None:
         """Return whose share of the waiting a client takes, None for a proxy, known or local: it speaks for many."""

@@ -4,7 +4,9 @@ Law: nothing in this package reads the process's environment, except for what a 
 an address to notify.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from ws_subprocess.address import Address, Tcp
 
@@ -28,6 +30,7 @@ class ServerSettings:
 
     Attributes:
         addresses: Where to listen; at least one.
+        doors: Where to listen for one door alone; its name comes as `address.DOOR_KEY` in the requests' `state`.
         unix_mode: Permission bits of unix sockets this server creates.
         tls_cert: PEM file with the certificate chain; None serves plain HTTP.
         tls_key: PEM file with the key; None looks for it in `tls_cert`.
@@ -46,6 +49,7 @@ class ServerSettings:
     """
 
     addresses: tuple[Address, ...] = (Tcp("127.0.0.1", 8866),)
+    doors: Mapping[str, tuple[Address, ...]] = field(default_factory=lambda: MappingProxyType({}))
     unix_mode: int = 0o600
     tls_cert: str | None = None
     tls_key: str | None = None

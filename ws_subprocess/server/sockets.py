@@ -2,8 +2,8 @@
 
 Laws:
     A unix socket is never open to more people than it shall be, not for an instant; its file is removed at the end.
-    Every connection has TCP_NODELAY: with Nagle's algorithm a keystroke's echo may wait 40 ms for an acknowledgement.
-    On Linux accepted sockets inherit it from the listening one.
+    Every connection has TCP_NODELAY: with Nagle's algorithm a keystroke's echo may wait 40 ms for an acknowledgement;
+    and SO_KEEPALIVE. On Linux accepted sockets inherit both from the listening one.
 """
 
 import contextlib
@@ -19,6 +19,8 @@ from ws_subprocess.address import Address, Inherited, Tcp, Unix
 from ws_subprocess.server.settings import StartError
 
 BACKLOG = 2048
+# A client whose machine has gone says nothing for ever: after 60 s of silence its kernel is asked, 4 times in a minute.
+_KEEPALIVE = ((socket.TCP_KEEPIDLE, 60), (socket.TCP_KEEPINTVL, 15), (socket.TCP_KEEPCNT, 4))
 # sd_listen_fds(3): the first descriptor that systemd passes.
 _SYSTEMD_FIRST_FD = 3
 _ANY_IPV4 = "0.0.0.0"  # noqa: S104 - compared with, not bound to
@@ -104,13 +106,20 @@ def _bind_tcp(family: int, sockaddr: tuple[object, ...], *, only_v6: bool) -> so
     with contextlib.ExitStack() as opened:
         sock = opened.enter_context(socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK))
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        _tune(sock)
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, only_v6)
         sock.bind(sockaddr)
         sock.listen(BACKLOG)
         opened.pop_all()
         return sock
+
+
+def _tune(sock: socket.socket) -> None:
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in _KEEPALIVE:
+        sock.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
 def _open_unix(address: Unix, mode: int) -> Listener:
@@ -173,7 +182,7 @@ def _adopt(fd: int, address: Inherited) -> Listener:
         if sock.family == socket.AF_UNIX:
             listener = Listener(sock, Unix(os.fsdecode(name)))
         else:
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            _tune(sock)
             listener = Listener(sock, Tcp(name[0], name[1]))
         opened.pop_all()
         return listener

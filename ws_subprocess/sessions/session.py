@@ -162,6 +162,18 @@ class Session:
                 self._linger.heard = self._ending_since
                 self._arm()
 
+    def kill(self, reason: str) -> None:
+        """End the session without the lower steps: KILL to the whole tree until none is left; `finished` tells when."""
+        if self.finished.done() or self._killing_since is not None:
+            return
+        if self.ended is None:
+            self.reason = self.reason or reason
+        self._ending_since = self._ending_since or self._loop.time()
+        self.start()
+        self._paused = False
+        self._child.resume_output()
+        self._climb(self._kill)
+
     def kill_now(self, reason: str) -> None:
         """End everything at once, without waiting for anything."""
         if not self.finished.done():
