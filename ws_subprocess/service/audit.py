@@ -22,6 +22,11 @@ def note_granted(session: Session, request: LaunchRequest) -> None:
     )
 
 
+def note_submitted(job: str, grant: Grant, request: LaunchRequest) -> None:
+    """Write down that a command was accepted as a job, to be started when its turn comes."""
+    log.info("job accepted", extra=_facts("granted", "", request, grant) | {"job": job})
+
+
 def note_refused(error: BridgeError, request: LaunchRequest) -> None:
     """Write down that nothing was started; what an operator should mend is a warning."""
     level = logging.WARNING if error.fault.status >= 500 else logging.INFO

@@ -7,8 +7,9 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import AsyncIterator
-from contextlib import ExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractContextManager, ExitStack, asynccontextmanager
+from dataclasses import replace
 
 from ws_subprocess.address import group_address, is_local
 from ws_subprocess.auth.gate import Gate
@@ -26,6 +27,8 @@ from ws_subprocess.telemetry import Metrics
 _RETRY_AFTER_S = 1
 _KNOCK_BURST_S = 10
 _ADDRESSES_MAX = 10_000
+
+Hold = Callable[[Grant], AbstractContextManager[None]]
 
 log = logging.getLogger(__name__)
 
@@ -55,8 +58,13 @@ class Launcher:
         self._knocks = RateTable(handshakes_per_s, burst, _ADDRESSES_MAX) if handshakes_per_s else None
 
     @asynccontextmanager
-    async def launch(self, credentials: Credentials, request: LaunchRequest) -> AsyncIterator[Session]:
+    async def launch(
+        self, credentials: Credentials, request: LaunchRequest, hold: Hold | None = None
+    ) -> AsyncIterator[Session]:
         """Ask the gate, start the command, and yield its session, not yet pumping; leaving the block ends it wholly.
+
+        Args:
+            hold: Entered with the grant before a token is used up, left when nothing is left of the session.
 
         Raises:
             BridgeError: Refused, full, or the command could not be started.
@@ -64,8 +72,46 @@ class Launcher:
         begun = time.perf_counter()
         with ExitStack() as places:
             places.enter_context(self._registry.place(group_address(request.peer)))
-            session = await self._start(credentials, request, places)
+            session = await self._start(credentials, request, places, hold)
             self._metrics.start_s.observe(time.perf_counter() - begun)
+            try:
+                yield session
+            finally:
+                await _end(session)
+
+    async def authorize(self, credentials: Credentials, request: LaunchRequest) -> Grant:
+        """Return what these credentials may run, for who starts it later with `run`, or needs it to look at something.
+
+        Raises:
+            BridgeError: They may not, or nobody could decide.
+        """
+        return await self._gate.authorize(credentials, request, lambda _: self._registry.check_open())
+
+    def check_grant(self, grant: Grant) -> None:
+        """Raise BridgeError when what was granted by a daemon before this one is not allowed any more."""
+        self._gate.check(grant)
+
+    @asynccontextmanager
+    async def run(
+        self, grant: Grant, request: LaunchRequest, prepare: Callable[[SessionId], Awaitable[None]] | None = None
+    ) -> AsyncIterator[Session]:
+        """Start what was granted, as `launch` does.
+
+        Args:
+            prepare: Awaited once there is room, before anything is started: the place to write down what will be.
+
+        Raises:
+            BridgeError: There is no room now, or the command could not be started.
+        """
+        with ExitStack() as places:
+            places.enter_context(self._registry.place(group_address(request.peer)))
+            places.enter_context(self._registry.hold(grant.principal))
+            session_id = _make_id()
+            if prepare is not None:
+                await prepare(session_id)
+                # Those who end all sessions must not meet one that begins behind their back.
+                self._registry.check_open()
+            session = self._spawn(grant, request, session_id)
             try:
                 yield session
             finally:
@@ -73,8 +119,21 @@ class Launcher:
 
     def check_room(self, peer: str) -> None:
         """Raise `CapacityError` when this peer would be refused now, before anything costs a token."""
+        self._registry.check_room(group_address(peer))
+        self.check_rate(peer)
+
+    def check_open(self) -> None:
+        """Raise `CapacityError` when the daemon is draining."""
+        self._registry.check_open()
+
+    @property
+    def is_draining(self) -> bool:
+        """Whether nothing may begin any more."""
+        return self._registry.is_draining
+
+    def check_rate(self, peer: str) -> None:
+        """Raise `CapacityError` when this peer knocks too often."""
         address = group_address(peer)
-        self._registry.check_room(address)
         if self._knocks is not None and not is_local(peer) and not self._knocks.allows(address, time.monotonic()):
             detail = f"{address} knocks more often than max_handshakes_per_address"
             raise CapacityError("too_many_handshakes", detail, _RETRY_AFTER_S)
@@ -90,7 +149,9 @@ class Launcher:
             self._gate.remember_refusal(credentials, error)
         note_refused(error, request)
 
-    async def _start(self, credentials: Credentials, request: LaunchRequest, places: ExitStack) -> Session:
+    async def _start(
+        self, credentials: Credentials, request: LaunchRequest, places: ExitStack, hold: Hold | None
+    ) -> Session:
         admitted: Grant | None = None
 
         def admit(grant: Grant) -> None:
@@ -98,6 +159,8 @@ class Launcher:
             # Those who end all sessions must not meet one that begins behind their back.
             self._registry.check_open()
             places.enter_context(self._registry.hold(grant.principal))
+            if hold is not None:
+                places.enter_context(hold(grant))
             admitted = grant
 
         try:
@@ -108,13 +171,14 @@ class Launcher:
             raise
         try:
             self._registry.check_open()
-            return self._spawn(grant, request)
+            return self._spawn(grant, request, _make_id())
         except BridgeError as exc:
             exc.grant = grant
             raise
 
-    def _spawn(self, grant: Grant, request: LaunchRequest) -> Session:
-        session_id = SessionId(secrets.token_hex(16))
+    def _spawn(self, grant: Grant, request: LaunchRequest, session_id: SessionId) -> Session:
+        if not request.has_tty:
+            grant = replace(grant, tty=False)
         size = request.size or grant.size
         child = self._spawner.start(grant, session_id, size)
         session = Session(session_id, grant, size, child, self._limits, self._metrics.echo_s.observe)
@@ -140,6 +204,10 @@ class Launcher:
             "output_bytes": session.ring.end,
         }
         log.info("session ended", extra=facts)
+
+
+def _make_id() -> SessionId:
+    return SessionId(secrets.token_hex(16))
 
 
 async def _end(session: Session) -> None:

@@ -1,0 +1,1 @@
+"""How a database of an older daemon becomes one of this: alembic's scripts, oldest first in `versions`."""
