@@ -1,4 +1,5 @@
-"""Composition root: builds every service from the settings and returns one ASGI application. The only place that does.
+"""Composition root: builds every service from the settings and returns one ASGI application. Nothing
+else does but `authorities`, for those who are asked about tokens.
 
     app = create_app(Settings(controller_url="http://127.0.0.1:8000/ws-controller"))
 
@@ -10,40 +11,63 @@ import contextlib
 import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from functools import cached_property
+from pathlib import Path, PurePosixPath
 
 from starlette.applications import Starlette
 from starlette.responses import RedirectResponse
 from starlette.routing import BaseRoute, Mount, Route, Router, WebSocketRoute, request_response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from ws_subprocess.auth.client_tls import build_context
-from ws_subprocess.auth.controller import Controller, ControllerSettings
+from ws_subprocess.address import DOOR_KEY
 from ws_subprocess.auth.fixed import OneCommand
 from ws_subprocess.auth.gate import Authority, Gate, Ledger
 from ws_subprocess.auth.origins import OriginPolicy
+from ws_subprocess.auth.outgoing import Outgoing
 from ws_subprocess.auth.policy import Policy
-from ws_subprocess.auth.tokens import StaticTokens, TokensFileError
-from ws_subprocess.config.problems import ConfigError, Problem
-from ws_subprocess.config.secrets import read_secret
-from ws_subprocess.config.settings import CONTROLLER_URL_DEFAULT, Settings
+from ws_subprocess.authorities import build_authorities, build_ledger
+from ws_subprocess.config.commands_file import read_commands
+from ws_subprocess.config.settings import Settings
 from ws_subprocess.config.state import find_state_dir
+from ws_subprocess.dialects.weerpc import V1_0, V1_1
+from ws_subprocess.doors.bearer import Threshold
+from ws_subprocess.doors.bodies import BodyLimits
+from ws_subprocess.doors.command_access import Access
+from ws_subprocess.doors.command_starts import CommandLimits, Starts, name_lane
+from ws_subprocess.doors.commands import CommandDoor
+from ws_subprocess.doors.openapi.document import OpenDoors, build_document
+from ws_subprocess.doors.openapi.door import DOCS_PATH, OPENAPI_PATH, build_docs, build_openapi
 from ws_subprocess.doors.operations import Operations
 from ws_subprocess.doors.pages import Guard, build_files, build_index, find_static
+from ws_subprocess.doors.payloads import PayloadDoor
 from ws_subprocess.doors.problems import explain_status, refuse_path
+from ws_subprocess.doors.process import DOOR as PROCESS_DOOR
+from ws_subprocess.doors.process import PATH as PROCESS_PATH
+from ws_subprocess.doors.process import ProcessDoor, build_alone
+from ws_subprocess.doors.request_ids import RequestIds
+from ws_subprocess.doors.rpc import RpcDoor, admit_bearers
 from ws_subprocess.doors.terminal import TerminalDoor
 from ws_subprocess.model import ALL_RIGHTS, TO_WATCH, ExitStatus, Grant
 from ws_subprocess.process.accounts import find_own_entry
 from ws_subprocess.process.confinement import ChildDefaults
 from ws_subprocess.process.environ import is_refused
 from ws_subprocess.process.spawner import Spawner
+from ws_subprocess.service.callbacks import Callbacks
+from ws_subprocess.service.calls import Dispatcher
+from ws_subprocess.service.held_sessions import HeldSessions
+from ws_subprocess.service.job import JobLimits
+from ws_subprocess.service.jobs import Jobs
 from ws_subprocess.service.launch import Launcher
+from ws_subprocess.service.named_command import NamedCommand
+from ws_subprocess.service.session_functions import WAIT_MAX_S, SessionFunctions
 from ws_subprocess.sessions.attachment import SessionLimits
 from ws_subprocess.sessions.registry import SessionRegistry
-from ws_subprocess.store.used_tokens import UsedTokens
+from ws_subprocess.store.spool import Spool
 from ws_subprocess.telemetry import Metrics
 
 _SWEEP_S = 5.0
+# A client may wait so long by itself; what else its calls take comes on top.
+_RPC_TIMEOUT_S = WAIT_MAX_S + 30.0
 
 
 class App:
@@ -52,6 +76,8 @@ class App:
     Attributes:
         metrics: The figures that `/metrics` shows.
         registry: The live sessions.
+        settings: What it was made of.
+        router: Its routes, for programs that add their own.
     """
 
     def __init__(
@@ -74,15 +100,39 @@ class App:
         self._owns_process = owns_process
         own_user = find_own_entry().pw_name
         policy = Policy(settings.allow_commands, settings.allow_cwds, settings.allow_users, settings.user, own_user)
+        self._policy = policy
         self._gate = Gate(authorities, policy, ledger, self.metrics.unknown_keys.inc)
         limits = SessionLimits(ring_bytes=settings.ring_bytes, window_bytes=settings.window_bytes)
         handshakes_per_s = settings.max_handshakes_per_address
         launcher = Launcher(self._gate, self._spawner, self.registry, limits, self.metrics, handshakes_per_s)
+        self.settings = settings
+        self._limits = limits
+        self._launcher = launcher
+        self._held = HeldSessions(launcher)
+        self._callbacks: Callbacks | None = None
+        self._commands: tuple[NamedCommand, ...] = ()
+        # A door's own listener leads to it and to nothing else.
+        self._alone: dict[str, ASGIApp] = {}
         self._asgi = self._build_routes(settings, launcher)
+        self._named = RequestIds(self._lead)
+
+    @cached_property
+    def jobs(self) -> Jobs:
+        """The jobs, opened by the first door that needs them.
+
+        Raises:
+            StateError: Their database or their folder cannot be used.
+        """
+        return _build_jobs(self.settings, self._launcher, self.metrics)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI connection."""
-        await self._asgi(scope, receive, send)
+        await self._named(scope, receive, send)
+
+    async def _lead(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a connection on to what its listener leads to."""
+        door = scope.get("state", {}).get(DOOR_KEY)
+        await self._alone.get(door, self._asgi)(scope, receive, send)
 
     def begin_drain(self) -> None:
         """Refuse new sessions; live ones go on."""
@@ -105,17 +155,29 @@ class App:
         self.registry.kill_all("draining")
         self._sweep()
 
+    def build_launcher(self, authorities: Sequence[Authority]) -> Launcher:
+        """Return a way in of its own to the same sessions, for whoever these authorities let in."""
+        gate = Gate(authorities, self._policy, None, self.metrics.unknown_keys.inc)
+        return Launcher(gate, self._spawner, self.registry, self._limits, self.metrics)
+
     @contextlib.asynccontextmanager
     async def lifespan(self, app: Starlette) -> AsyncIterator[None]:
         """Watch the loop and adopted orphans while the application runs. A host application may enter this itself."""
-        async with asyncio.TaskGroup() as group:
+        async with self._held.serve(), asyncio.TaskGroup() as group:
             tasks = [group.create_task(self.metrics.watch_loop()), group.create_task(self._sweep_now_and_then())]
             try:
+                if self._has_jobs:
+                    # Before the first client: what a daemon that died left behind is ended, and what waited goes on.
+                    await self.jobs.start()
                 yield
             finally:
                 for task in tasks:
                     task.cancel()
                 self.kill_sessions()
+                if self._has_jobs:
+                    await self.jobs.close()
+                if self._callbacks is not None:
+                    await self._callbacks.close()
                 self._spawner.close()
                 await self._gate.close()
 
@@ -137,16 +199,82 @@ class App:
             Mount("/static", Guard(build_files(folder), policy, is_shared=True)),
             page("/", build_index(folder)),
         ]
+        routes += self._build_http_doors(settings, Threshold(launcher, policy))
+        if doors := self._find_open_doors(settings):
+            routes += [
+                page(DOCS_PATH, build_docs(folder)),
+                page(OPENAPI_PATH, build_openapi(build_document(doors))),
+            ]
+        self.router = Router(routes, redirect_slashes=False, default=refuse_path)
         if settings.base_path:
-            router = Router(routes, redirect_slashes=False, default=refuse_path)
             slash = RedirectResponse(settings.base_path.rpartition("/")[2] + "/")
-            routes = [page(settings.base_path, slash), Mount(settings.base_path, router)]
+            routes = [page(settings.base_path, slash), Mount(settings.base_path, self.router)]
         handlers = {404: explain_status, 405: explain_status}
         application = Starlette(routes=routes, lifespan=self.lifespan, exception_handlers=handlers)
         # Its own redirects would carry a token of the query on, to a Host that nobody has checked.
         application.router.redirect_slashes = False
         application.router.default = refuse_path
+        if not settings.base_path:
+            self.router = application.router
         return application
+
+    def _build_http_doors(self, settings: Settings, threshold: Threshold) -> list[BaseRoute]:
+        """Return the routes of those that the settings open."""
+        routes: list[BaseRoute] = []
+        limits = BodyLimits(settings.max_body_bytes, settings.body_timeout_s)
+        if settings.process_door or settings.process_listen:
+            process = ProcessDoor(threshold, limits)
+            self._alone[PROCESS_DOOR] = build_alone(process)
+            if settings.process_door:
+                routes.append(Route(PROCESS_PATH, process))
+        if settings.commands_file:
+            routes += self._build_commands(settings, threshold)
+        if settings.payloads_door:
+            payloads = PayloadDoor(threshold, self.jobs, limits, settings.job_ttl_s, settings.base_path)
+            routes += payloads.build_routes()
+        if settings.rpc_door:
+            routes += self._build_rpc(settings, threshold)
+        return routes
+
+    def _build_commands(self, settings: Settings, threshold: Threshold) -> list[BaseRoute]:
+        file = read_commands(settings.commands_file, os.environ, is_refused)
+        self._commands = file.commands
+        self._callbacks = None if file.callbacks is None else Callbacks(Outgoing(file.callbacks), self.jobs)
+        limits = build_command_limits(settings)
+        routes: list[BaseRoute] = []
+        for command in file.commands:
+            if command.max_running is not None:
+                self.jobs.limit_lane(name_lane(command), command.max_running)
+            access = Access(threshold.launcher, self.jobs, command)
+            starts = Starts(access, limits, self._callbacks, settings.user)
+            path = f"{settings.commands_prefix}/{command.name}"
+            routes += CommandDoor(path, threshold, access, starts).build_routes()
+        return routes
+
+    def _build_rpc(self, settings: Settings, threshold: Threshold) -> list[BaseRoute]:
+        table = SessionFunctions(threshold.launcher, self._held).build_table()
+        limits = BodyLimits(settings.max_body_bytes, settings.body_timeout_s)
+        routes: list[BaseRoute] = []
+        for path, version in (("/rpc", V1_1), ("/rpc/1.0", V1_0)):
+            admit = admit_bearers(threshold, settings.base_path + path)
+            door = RpcDoor(Dispatcher(table, version, _RPC_TIMEOUT_S), admit, limits)
+            routes.append(Route(path, door.answer, methods=["POST"]))
+        return routes
+
+    def _find_open_doors(self, settings: Settings) -> OpenDoors | None:
+        """Return what there is to describe, None where no HTTP door is open."""
+        doors = OpenDoors(
+            settings.process_door,
+            settings.payloads_door,
+            settings.rpc_door,
+            self._commands,
+            settings.commands_prefix,
+        )
+        return None if doors == OpenDoors(commands_prefix=settings.commands_prefix) else doors
+
+    @property
+    def _has_jobs(self) -> bool:
+        return "jobs" in vars(self)
 
     def _count_live(self) -> tuple[int, int, int]:
         sessions = list(self.registry)
@@ -184,85 +312,35 @@ def create_app(settings: Settings, owns_process: bool = False, child_nofile: int
         ConfigError: A file that the settings name cannot be used.
         StateError: `state_dir` cannot be used.
     """
-    return App(settings, _build_authorities(settings), _build_ledger(settings), owns_process, child_nofile)
+    return App(settings, build_authorities(settings), build_ledger(settings), owns_process, child_nofile)
 
 
-def find_controller_url(settings: Settings) -> str:
-    """Return the controller that is asked, "" for none: where nobody else is named, the usual one."""
-    if settings.controller_url or settings.jwt_keys or settings.jwt_jwks_url or settings.tokens_file:
-        return settings.controller_url
-    return CONTROLLER_URL_DEFAULT
+def build_command_limits(settings: Settings) -> CommandLimits:
+    """Return what requests of the command door may send."""
+    body = BodyLimits(settings.max_body_bytes, settings.body_timeout_s)
+    return CommandLimits(body, settings.max_upload_bytes, settings.job_ttl_s)
 
 
-def needs_state(settings: Settings) -> bool:
-    """Tell whether some token counts once, which must be remembered."""
-    return bool(settings.jwt_keys or settings.jwt_jwks_url or settings.token_once)
+def needs_jobs(settings: Settings) -> bool:
+    """Tell whether some door keeps jobs."""
+    return bool(settings.commands_file or settings.payloads_door)
 
 
-def _build_authorities(settings: Settings) -> list[Authority]:
-    """Return who is asked about tokens: those first that know at once, then the controller."""
-    authorities: list[Authority] = []
-    if settings.tokens_file:
-        authorities.append(_read_tokens(settings.tokens_file))
-    if settings.jwt_keys or settings.jwt_jwks_url:
-        authorities.append(_build_signed(settings))
-    if url := find_controller_url(settings):
-        authorities.append(_build_controller(settings, url))
-    return authorities
+def _build_jobs(settings: Settings, launcher: Launcher, metrics: Metrics) -> Jobs:
+    """Open the database and the folder of jobs. Raises StateError when they cannot be used."""
+    # Not at the top: who only runs terminals should not wait for SQLAlchemy.
+    from ws_subprocess.store.jobs import JobStore
 
-
-def _build_signed(settings: Settings) -> Authority:
-    # Not at the top: where no token is signed, nobody should wait for cryptography.
-    from ws_subprocess.auth.jwks import PublishedKeys
-    from ws_subprocess.auth.key_ring import KeyRing
-    from ws_subprocess.auth.signed import SignedTokens
-    from ws_subprocess.config.signing_keys import build_rules, read_keys
-
+    folder = Path(settings.state_dir or find_state_dir())
+    # First: it keeps every other daemon out of both.
+    spool = Spool(folder / "spool", settings.spool_bytes, settings.max_job_output_bytes)
     try:
-        keys = KeyRing(read_keys(settings.jwt_keys, os.environ))
-    except ValueError as exc:
-        raise ConfigError(Problem("settings", "bad_config", f"jwt_keys = {exc}")) from exc
-    published = PublishedKeys(settings.jwt_jwks_url) if settings.jwt_jwks_url else None
-    rules, kind = build_rules(settings), settings.jwt_type
-    return SignedTokens(keys, published, rules, is_refused, token_type=kind, is_once=settings.token_once)
-
-
-def _build_controller(settings: Settings, url: str) -> Controller:
-    ca, cert, key = settings.controller_ca, settings.controller_cert, settings.controller_key
-    try:
-        section = ControllerSettings(
-            url=url,
-            timeout_s=settings.controller_timeout_s,
-            max_questions=settings.controller_max_questions,
-            socket=settings.controller_socket,
-            tls=build_context(url, ca, cert, key),
-            hmac_key=_read_hmac_key(settings.controller_hmac_key),
-            is_token_once=settings.token_once,
-        )
-    except ValueError as exc:
-        raise ConfigError(Problem("settings", "bad_config", str(exc))) from exc
-    return Controller(section, is_refused)
-
-
-def _read_hmac_key(reference: str) -> bytes | None:
-    try:
-        return read_secret(reference, os.environ) if reference else None
-    except ValueError as exc:
-        raise ValueError(f"controller_hmac_key = {reference}: {exc}") from exc
-
-
-def _read_tokens(path: str) -> StaticTokens:
-    try:
-        return StaticTokens(path, is_refused)
-    except TokensFileError as exc:
-        raise ConfigError(*(Problem(path, "bad_config", text) for text in exc.problems)) from exc
-
-
-def _build_ledger(settings: Settings) -> Ledger | None:
-    """Return what remembers used tokens, None where no token can count once."""
-    if not needs_state(settings):
-        return None
-    return UsedTokens(settings.state_dir or find_state_dir())
+        store = JobStore(settings.database_url, folder)
+    except BaseException:
+        spool.release()
+        raise
+    limits = JobLimits(settings.max_jobs_running, settings.max_jobs_waiting, settings.max_jobs_kept)
+    return Jobs(launcher, store, spool, limits, metrics)
 
 
 def create_run_app(

@@ -10,6 +10,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
@@ -27,6 +28,9 @@ _STANDARD_ATTRIBUTES = frozenset(vars(logging.makeLogRecord({}))) | {"message", 
 
 log = logging.getLogger(__name__)
 
+request_id: ContextVar[str] = ContextVar("request_id", default="")
+"""The request on whose account something happens, "" for none: what its tasks and callbacks log tells it."""
+
 
 class Metrics:
     """The daemon's figures, in a registry of their own.
@@ -34,17 +38,20 @@ class Metrics:
     Attributes:
         count_live: Set by the composition root; returns (sessions, input bytes, output bytes) of the live sessions, so
             that counting costs nothing on the way of a keystroke.
+        count_jobs: Set by `Jobs`; returns (running, waiting).
     """
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self.count_live: Callable[[], tuple[int, int, int]] = lambda: (0, 0, 0)
+        self.count_jobs: Callable[[], tuple[int, int]] = lambda: (0, 0)
         self._ended_input_bytes = 0
         self._ended_output_bytes = 0
         self.starts = self._counter("sessions_started", "Sessions started.", "door")
         self.ends = self._counter(
             "sessions_ended", "Sessions ended, by cause: exit, signal, or an error code.", "cause"
         )
+        self.jobs_ended = self._counter("jobs_ended", "Jobs ended, by state.", "state")
         self.refusals = self._counter("refusals", "Requests refused, by reason.", "code")
         self.client_errors = self._counter(
             "client_errors", "Messages of clients without effect, by error code.", "code"
@@ -80,6 +87,9 @@ class Metrics:
         """Return what is computed when somebody asks."""
         sessions, input_bytes, output_bytes = self.count_live()
         yield GaugeMetricFamily("ws_subprocess_sessions", "Sessions that live now.", value=sessions)
+        running, waiting = self.count_jobs()
+        yield GaugeMetricFamily("ws_subprocess_jobs_running", "Jobs that run now.", value=running)
+        yield GaugeMetricFamily("ws_subprocess_jobs_waiting", "Jobs that wait for their turn.", value=waiting)
         count = CounterMetricFamily("ws_subprocess_bytes", "Terminal bytes, by direction.", labels=["direction"])
         count.add_metric(["in"], self._ended_input_bytes + input_bytes)
         count.add_metric(["out"], self._ended_output_bytes + output_bytes)
@@ -210,8 +220,8 @@ def configure_logging(form: str, level: str, audit_path: str = "") -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level.upper())
-    # httpx logs every URL it asks, and ours holds a token.
-    for name in ("httpx", "httpcore"):
+    # httpx logs every URL it asks, and ours holds a token; alembic tells at every start what it has not to do.
+    for name in ("httpx", "httpcore", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
     audit = logging.getLogger(AUDIT_LOGGER)
     audit.handlers = [AuditFile(audit_path)] if audit_path else []
@@ -228,9 +238,13 @@ def _is_open_at(descriptor: int, path: str) -> bool:
 
 
 def _get_facts(record: logging.LogRecord) -> dict[str, Any]:
-    return {
+    facts = {
         key: value for key, value in vars(record).items() if key not in _STANDARD_ATTRIBUTES and key != "color_message"
     }
+    # A line is formatted by whoever logs it, so that this is its request.
+    if cause := request_id.get():
+        facts["request_id"] = cause
+    return facts
 
 
 def _format_time(seconds: float) -> str:

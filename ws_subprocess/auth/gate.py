@@ -103,6 +103,10 @@ class Gate:
             raise
         return parsed.grant
 
+    def check(self, grant: Grant) -> None:
+        """Raise BridgeError when the operator's limits do not allow what was granted earlier."""
+        self._policy.check(grant)
+
     async def _ask(self, credentials: Credentials, request: LaunchRequest) -> ParsedGrant:
         for authority in self._authorities:
             parsed = await authority.ask(credentials, request)

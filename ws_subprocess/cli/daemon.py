@@ -63,6 +63,7 @@ def _server_settings(settings: Settings) -> ServerSettings:
     """Return the server's own section of the settings."""
     return ServerSettings(
         addresses=tuple(map(parse_listen, settings.listen)),
+        doors={"process": tuple(map(parse_listen, settings.process_listen))} if settings.process_listen else {},
         unix_mode=int(settings.unix_mode, 8),
         tls_cert=settings.tls_cert or None,
         tls_key=settings.tls_key or None,

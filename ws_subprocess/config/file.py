@@ -44,13 +44,22 @@ def read_file(path: str) -> Mapping[str, Entry]:
     Raises:
         ConfigError: It cannot be read or is not TOML; the origin has line and column where there are any.
     """
-    text = _decode(path, _read_bytes(path))
+    text = read_text(path)
     try:
         values = tomllib.loads(text)
     except tomllib.TOMLDecodeError as exc:
         raise _syntax_error(path, text, str(exc)) from exc
     lines = dict(key_lines(text))
     return {key: Entry(value, f"{path}:{lines[key]}" if key in lines else path) for key, value in values.items()}
+
+
+def read_text(path: str) -> str:
+    """Return the text of the file at `path`.
+
+    Raises:
+        ConfigError: It cannot be read, is not UTF-8, or is not to be trusted.
+    """
+    return _decode(path, _read_bytes(path))
 
 
 def key_lines(text: str) -> Iterator[tuple[str, int]]:
@@ -69,14 +78,14 @@ def _read_bytes(path: str) -> bytes:
         with open(path, "rb", opener=open_at_once) as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
-                raise _unusable(path, "not a regular file; name the settings file itself")
+                raise _unusable(path, "not a regular file; name the file itself")
             if status.st_mode & stat.S_IWOTH:
                 raise _unusable(path, "anyone may write to it; run `chmod o-w` on it")
             content = file.read(MAX_BYTES + 1)
     except OSError as exc:
         raise _unusable(path, f"cannot be read: {exc.strerror}; name a file that exists and is readable") from exc
     if len(content) > MAX_BYTES:
-        raise _unusable(path, f"larger than {MAX_BYTES} bytes; a settings file has a few lines")
+        raise _unusable(path, f"larger than {MAX_BYTES} bytes; such a file has a few lines")
     return content
 
 

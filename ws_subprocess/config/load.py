@@ -132,7 +132,15 @@ def _contradictions(values: Mapping[str, Any], origins: Mapping[str, str], broke
 
 
 def _unreadable_files(values: Mapping[str, Any], origins: Mapping[str, str]) -> Iterator[Problem]:
-    for key in ("tls_cert", "tls_key", "controller_ca", "controller_cert", "controller_key", "tokens_file"):
+    for key in (
+        "tls_cert",
+        "tls_key",
+        "controller_ca",
+        "controller_cert",
+        "controller_key",
+        "tokens_file",
+        "commands_file",
+    ):
         path = values[key]
         if not path:
             continue

@@ -130,6 +130,26 @@ class Settings:
     trusted_proxies: tuple[str, ...] = _setting(
         (), Many(NETWORK), "peers whose X-Forwarded-For and X-Forwarded-Proto are believed", flag="trusted-proxy"
     )
+    process_door: bool = _setting(False, Switch(), "serve POST /process: commands that clients propose, streamed")
+    process_listen: tuple[str, ...] = _setting(
+        (), Many(LISTEN), "where to listen for the process door alone, as rexec did on 8910"
+    )
+    commands_file: str = _setting("", FILE, "commands (TOML) to serve as jobs over HTTP")
+    commands_prefix: str = _setting("/commands", BASE_PATH, "prefix of the routes of commands_file")
+    payloads_door: bool = _setting(False, Switch(), "serve /payloads: commands that clients propose, as jobs")
+    rpc_door: bool = _setting(False, Switch(), "serve POST /rpc: sessions by JSON-RPC and weeRPC")
+    max_body_bytes: int = _setting(MIB, Bytes(KIB, 64 * MIB), "largest body of a request")
+    max_upload_bytes: int = _setting(64 * MIB, Bytes(KIB, 16 * 1024 * MIB), "largest body of a request with files")
+    body_timeout_s: float = _setting(30.0, Duration(0.1, 3600), "how long a client may take to send a body")
+    database_url: str = _setting("", WORD, "where jobs are remembered (SQLAlchemy URL); SQLite in state_dir if not set")
+    max_jobs_running: int = _setting(16, Count(1, 10_000), "jobs at a time; others wait")
+    max_jobs_waiting: int = _setting(10_000, Count(1, 1_000_000), "jobs that wait; more are refused with 503")
+    max_jobs_kept: int = _setting(100_000, Count(1, 10_000_000), "results kept; the oldest that ended go first")
+    job_ttl_s: float = _setting(
+        3600.0, Duration(1, 31_536_000), "how long results are kept, where nothing else is said"
+    )
+    max_job_output_bytes: int = _setting(1024 * MIB, Bytes(KIB, 1024 * 1024 * MIB), "output kept of one job")
+    spool_bytes: int = _setting(10 * 1024 * MIB, Bytes(MIB, 1024 * 1024 * MIB), "output and uploads kept of all jobs")
     max_sessions: int = _setting(1000, Count(1, 100_000), "sessions at a time; more are refused with 503")
     max_sessions_per_address: int = _setting(0, Count(0, 100_000), "sessions at a time of one address; 0 for no limit")
     max_sessions_per_principal: int = _setting(
@@ -227,12 +247,14 @@ def conflicts(values: Mapping[str, Any]) -> Iterator[Conflict]:
         yield Conflict(("window_bytes", "ring_bytes"), text)
     has_proxy = not all(map(_is_proxy_here, values["trusted_proxies"]))
     is_guarded = values["tls_cert"] or has_proxy or values["insecure_listen"]
-    if not is_guarded and (open_addresses := [text for text in values["listen"] if not _is_local(text)]):
-        text = (
-            f"listen = {quote(open_addresses[0])}: tokens and terminals would cross the network readable by all; give "
-            "tls_cert and tls_key, name the proxy on another machine in trusted_proxies, or say insecure_listen"
-        )
-        yield Conflict(("listen",), text, "insecure_listen")
+    for key in ("listen", "process_listen"):
+        if not is_guarded and (open_addresses := [text for text in values[key] if not _is_local(text)]):
+            text = (
+                f"{key} = {quote(open_addresses[0])}: tokens and terminals would cross the network readable by "
+                "all; give tls_cert and tls_key, name the proxy on another machine in trusted_proxies, or say "
+                "insecure_listen"
+            )
+            yield Conflict((key,), text, "insecure_listen")
     for pair in (("tls_cert", "tls_key"), ("controller_cert", "controller_key")):
         given = [key for key in pair if values[key]]
         if len(given) == 1:

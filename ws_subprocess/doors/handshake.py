@@ -90,10 +90,31 @@ def read_credentials(scope: Scope, headers: Headers, offered: list[str]) -> Cred
     """
     tokens = [value for name, value in _parse_query(scope) if name == "token" and value]
     tokens += [_decode_bearer(protocol) for protocol in offered if protocol.startswith(_BEARER_PROTOCOL)]
-    # Other schemes are for others: a browser sends the Basic credentials of a site in front of us to us, too.
-    tokens += [_parse_bearer(value) for value in headers.getlist("authorization") if _BEARER_SCHEME.match(value)]
+    tokens += list_bearers(headers)
     if not tokens:
         raise RequestError("token_missing")
+    return take_token(tokens)
+
+
+def list_bearers(headers: Headers) -> list[str]:
+    """Return the tokens in `Authorization` headers.
+
+    Raises:
+        RequestError: One is malformed.
+    """
+    # Other schemes are for others: a browser sends the Basic credentials of a site in front of us to us, too.
+    return [_parse_bearer(value) for value in headers.getlist("authorization") if _BEARER_SCHEME.match(value)]
+
+
+def take_token(tokens: list[str]) -> Credentials:
+    """Return the one token that a request has.
+
+    Args:
+        tokens: At least one.
+
+    Raises:
+        RequestError: There are more, or it is too long or malformed.
+    """
     if len(tokens) > 1:
         raise RequestError("token_ambiguous")
     try:

@@ -12,10 +12,13 @@ from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from ws_subprocess.errors import BridgeError, RequestError
+from ws_subprocess.telemetry import request_id
 
 log = logging.getLogger(__name__)
 
 _JSON = re.compile(r"application/(problem\+)?json", re.IGNORECASE)
+# The rest of the body would stand where the next request should begin.
+_BODY_UNREAD = ("too_big", "request_timeout")
 
 
 def build_response(error: BridgeError, headers: Headers) -> Response:
@@ -25,11 +28,21 @@ def build_response(error: BridgeError, headers: Headers) -> Response:
         extra["Retry-After"] = str(error.retry_after_s)
     if error.code == "upgrade_required":
         extra |= {"Upgrade": "websocket", "Connection": "Upgrade"}
+    if error.code == "unauthorized":
+        extra["WWW-Authenticate"] = "Bearer"
+    if error.code in _BODY_UNREAD:
+        extra["Connection"] = "close"
+    cause = request_id.get()
+    if cause:
+        # Again by the middleware, but not for a websocket's handshake.
+        extra["X-Request-Id"] = cause
     if not _JSON.search(headers.get("accept", "")):
         return Response(error.fault.title, error.fault.status, extra, "text/plain; charset=utf-8")
     problem = {"type": "about:blank", "title": error.fault.title, "status": error.fault.status, "code": error.code}
     if error.detail and error.detail_is_public:
         problem["detail"] = error.detail
+    if cause:
+        problem["request_id"] = cause
     return Response(json.dumps(problem), error.fault.status, extra, "application/problem+json")
 
 

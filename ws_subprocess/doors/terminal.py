@@ -33,7 +33,7 @@ from ws_subprocess.model import Credentials, LaunchRequest
 from ws_subprocess.service.bridge import Bridge
 from ws_subprocess.service.launch import Launcher
 from ws_subprocess.sessions.session import Session
-from ws_subprocess.telemetry import Metrics
+from ws_subprocess.telemetry import Metrics, request_id
 
 DOOR = "terminal"
 
@@ -81,7 +81,7 @@ class TerminalDoor:
         """
         headers = request.headers
         if request.method == "OPTIONS":
-            response = Response(status_code=204, headers={"Allow": "GET, OPTIONS"})
+            response = Response(status_code=204, headers={"Allow": "GET, HEAD, OPTIONS"})
             self._share(headers, response)
             return response
         try:
@@ -153,7 +153,8 @@ class _Conversation:
         bridge = Bridge(session, dialect, self._metrics, self._link.wake)
         session.start()
         try:
-            await self._send({"type": "websocket.accept", "subprotocol": dialect.subprotocol})
+            headers = [(b"x-request-id", request_id.get().encode("ascii"))]
+            await self._send({"type": "websocket.accept", "subprotocol": dialect.subprotocol, "headers": headers})
             await self._link.run(bridge)
             if not self._has_left and bridge.close is not None:
                 await self._send({"type": "websocket.close", "code": bridge.close.code, "reason": bridge.close.reason})

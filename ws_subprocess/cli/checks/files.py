@@ -5,7 +5,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from ws_subprocess.app import needs_state
+from ws_subprocess.app import needs_jobs
+from ws_subprocess.authorities import needs_state
 from ws_subprocess.cli.checks.finding import Finding, ok, problem, problem_from, warning
 from ws_subprocess.config.settings import Settings
 from ws_subprocess.config.state import find_state_dir
@@ -22,8 +23,8 @@ _TERMINAL_SCRIPT = "vendor/xterm.mjs"
 
 def check_state_dir(settings: Settings) -> Iterator[Finding]:
     """Tell whether used tokens could be remembered."""
-    if not needs_state(settings):
-        yield ok("state_dir", "not needed: no token counts once")
+    if not needs_state(settings) and not needs_jobs(settings):
+        yield ok("state_dir", "not needed: no token counts once, and no door keeps jobs")
         return
     folder = Path(settings.state_dir or find_state_dir())
     yield _check_folder("state_dir", folder) if folder.exists() else _check_missing("state_dir", folder)

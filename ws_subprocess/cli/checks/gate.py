@@ -6,12 +6,12 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from ws_subprocess.app import find_controller_url
 from ws_subprocess.auth.client_tls import build_context
 from ws_subprocess.auth.keys import SECRET_MIN_BYTES
 from ws_subprocess.auth.probe import Published, look_at_issuer, reach, read_certificate_expiry
 from ws_subprocess.auth.signature import KEY_MIN_BYTES
 from ws_subprocess.auth.tokens_file import read_tokens
+from ws_subprocess.authorities import find_controller_url
 from ws_subprocess.cli.checks.expiry import judge_expiry
 from ws_subprocess.cli.checks.finding import Finding, State, ok, problem, problem_from, warning
 from ws_subprocess.config.secrets import read_secret, split_key

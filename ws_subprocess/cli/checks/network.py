@@ -24,7 +24,7 @@ _PROC = Path("/proc")
 
 def check_listen(settings: Settings) -> Iterator[Finding]:
     """Tell of each address whether the daemon could listen there, and of all whether it could at once."""
-    addresses = [parse_listen(text) for text in settings.listen]
+    addresses = [parse_listen(text) for text in (*settings.listen, *settings.process_listen)]
     for address in addresses:
         match address:
             case Tcp():

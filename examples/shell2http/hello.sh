@@ -1,0 +1,2 @@
+#!/bin/sh
+echo "this script was started by a request, in $(basename "$0")"
