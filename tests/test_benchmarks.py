@@ -30,6 +30,23 @@ MEASURED = {
 }
 
 
+JOB_SERVERS = {"ws-subprocess", "Flask-Shell2HTTP"}
+JOBS_MEASURED = {
+    "jobs_true",
+    "jobs_true_p50",
+    "jobs_true_p99",
+    "jobs_echo",
+    "jobs_echo_p50",
+    "jobs_echo_p99",
+    "post_p50",
+    "post_p99",
+    "job_alone_p50",
+    "job_cpu",
+    "report_memory",
+    "report_s",
+}
+
+
 def run_benchmarks(*options: str, path: str = os.environ["PATH"]) -> str:
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks", "--quick", *options],
@@ -49,6 +66,28 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     file = tmp_path_factory.mktemp("benchmarks") / "run.json"
     table = run_benchmarks("--json", str(file))
     return json.loads(file.read_text()) | {"table": table}
+
+
+@pytest.fixture(scope="module")
+def jobs_run(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """A smoke run of jobs over HTTP."""
+    file = tmp_path_factory.mktemp("benchmarks") / "jobs.json"
+    table = run_benchmarks("--http", "--json", str(file))
+    return json.loads(file.read_text()) | {"table": table}
+
+
+def test_every_figure_of_jobs_has_a_sample_above_zero_of_every_server_that_is_installed(
+    jobs_run: dict[str, Any],
+) -> None:
+    expected = dict.fromkeys(JOBS_MEASURED, JOB_SERVERS - jobs_run["missing"].keys())
+
+    assert {key: set(by_system) for key, by_system in jobs_run["samples"].items()} == expected
+    assert all(min(values) > 0 for by_system in jobs_run["samples"].values() for values in by_system.values())
+
+
+def test_the_table_of_jobs_has_no_floor_and_names_the_peer(jobs_run: dict[str, Any]) -> None:
+    assert jobs_run["table"].splitlines()[0] == "| median (min..max) | ws-subprocess | Flask-Shell2HTTP |"
+    assert "≥ 1x Flask-Shell2HTTP: " in jobs_run["table"]
 
 
 def test_every_figure_has_a_sample_of_every_system_that_is_installed(run: dict[str, Any]) -> None:

@@ -123,6 +123,13 @@ def test_listening_beyond_this_machine_has_to_be_asked_for(address: str) -> None
     assert problem.endswith("or say insecure_listen [insecure_listen]")
 
 
+def test_so_has_listening_for_one_door_alone() -> None:
+    (problem,) = problems_of({"process_listen": ("127.0.0.1:1", "0.0.0.0:1")})
+
+    assert problem.startswith("--process-listen: process_listen = '0.0.0.0:1': ")
+    assert problem.endswith("or say insecure_listen [insecure_listen]")
+
+
 @pytest.mark.parametrize(
     "idle", [{"controller_socket": "/run/app.sock"}, {"controller_hmac_key": "env:KEY"}, {"token_once": True}]
 )

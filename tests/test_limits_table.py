@@ -25,6 +25,30 @@ EXCEEDED: dict[str, tuple[str, ...]] = {
         "doors/test_limits.py::test_jwt_leeway_s_is_how_early_a_signed_token_may_come",
     ),
     "jwt_max_lifetime_s": ("doors/test_limits.py::test_jwt_max_lifetime_s_is_how_long_a_signed_token_may_live",),
+    "max_body_bytes": (
+        "http/test_http_limits.py::test_max_body_bytes_is_the_largest_body_at_each_door",
+        "http/test_bodies.py::test_ht_06_a_body_of_no_declared_length_is_read_to_the_limit_and_no_further",
+    ),
+    "max_upload_bytes": ("http/test_command_uploads.py::test_a_body_that_is_too_big_is_refused_declared_or_not",),
+    "body_timeout_s": ("http/test_http_limits.py::test_body_timeout_s_is_how_long_a_body_may_take_at_each_door",),
+    "max_jobs_running": (
+        "http/test_http_limits.py::test_max_jobs_running_lets_the_others_wait",
+        "service/test_jobs_limits.py::test_no_more_jobs_run_at_a_time_than_may",
+    ),
+    "max_jobs_waiting": (
+        "http/test_http_limits.py::test_max_jobs_waiting_is_how_many_may_wait",
+        "http/test_command_additions.py::test_too_many_jobs_are_refused_with_the_time_to_come_back",
+    ),
+    "max_jobs_kept": ("http/test_http_limits.py::test_max_jobs_kept_is_how_many_results_are_kept",),
+    "job_ttl_s": ("http/test_http_limits.py::test_job_ttl_s_is_how_long_a_result_is_kept",),
+    "max_job_output_bytes": (
+        "http/test_http_limits.py::test_max_job_output_bytes_is_how_much_of_a_jobs_output_is_kept",
+        "service/test_jobs_limits.py::test_output_beyond_the_limit_is_dropped_and_the_command_goes_on",
+    ),
+    "spool_bytes": (
+        "http/test_http_limits.py::test_spool_bytes_is_how_much_of_all_output_is_kept",
+        "service/test_jobs_limits.py::test_the_oldest_output_goes_when_there_is_too_much",
+    ),
     "max_sessions": (
         "doors/test_refusals.py::test_a_full_daemon_refuses_before_it_asks_and_says_when_to_come_back",
         "doors/test_limits.py::test_who_finds_no_room_keeps_a_token_that_counts_once",

@@ -12,13 +12,15 @@ import pytest_asyncio
 import uvloop
 
 # What drives daemons stands beside the tests that need it most.
-sys.path[:0] = [str(Path(__file__).parents[1] / name) for name in ("doors", "server", "system", "cli")]
+sys.path[:0] = [str(Path(__file__).parents[1] / name) for name in ("doors", "http", "server", "system", "cli")]
 
 from catalogue import Entry, read_catalogue  # noqa: E402
 from daemon import Daemon, run_daemon  # noqa: E402
 from daemon_process import DaemonProcess, StartDaemon, launch  # noqa: E402
 from deviations import JUDGED_WRONG, OPEN  # noqa: E402
 from expecting import Audit, listen_to_audit  # noqa: E402
+from http_asking import settings_of_all_doors  # noqa: E402
+from http_daemon import HttpDaemon, run_http_daemon  # noqa: E402
 from scripted_controller import ScriptedController, run_controller  # noqa: E402
 
 
@@ -67,7 +69,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 def pytest_asyncio_loop_factories(item: pytest.Item) -> dict[str, Callable[[], Any]]:
     """Serve on uvloop, as the daemon does, where the daemon is in this process."""
-    is_here = "start" in getattr(item, "fixturenames", ())
+    is_here = {"start", "open_doors"} & set(getattr(item, "fixturenames", ()))
     return {"uvloop": uvloop.new_event_loop} if is_here else {"asyncio": asyncio.new_event_loop}
 
 
@@ -102,6 +104,23 @@ async def start() -> AsyncIterator[Callable[..., Awaitable[Daemon]]]:
 async def daemon(start: Callable[..., Awaitable[Daemon]]) -> Daemon:
     """A daemon in this process with the default settings."""
     return await start()
+
+
+@pytest_asyncio.fixture
+async def open_doors(tmp_path: Path) -> AsyncIterator[Callable[..., Awaitable[HttpDaemon]]]:
+    """Return a function that starts a daemon in this process whose HTTP doors are all open."""
+    async with AsyncExitStack() as stack:
+
+        def start(**settings: Any) -> Awaitable[HttpDaemon]:
+            return stack.enter_async_context(run_http_daemon("ours", **settings_of_all_doors(tmp_path) | settings))
+
+        yield start
+
+
+@pytest_asyncio.fixture
+async def doors(open_doors: Callable[..., Awaitable[HttpDaemon]]) -> HttpDaemon:
+    """A daemon in this process whose HTTP doors are all open, with the default settings."""
+    return await open_doors()
 
 
 @pytest.fixture

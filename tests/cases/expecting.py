@@ -19,6 +19,8 @@ from observing import list_children
 from ws_subprocess.service.audit import AUDIT_LOGGER
 
 PROBLEM = ("Accept", "application/problem+json")
+# Answers that are to be the same byte for byte name the same request.
+SAME_ID = ("X-Request-Id", "one-and-the-same")
 
 
 @dataclass(frozen=True, slots=True)

@@ -207,7 +207,7 @@ def test_a_limit_that_is_none(entry: Entry) -> None:
     values = {
         "negative": dict.fromkeys(kinds, "-1"),
         "zero": {flag: "0" for flag, kind in kinds.items() if not has_zero(kind)},
-        "huge": dict.fromkeys(kinds, "9" * 12),
+        "huge": dict.fromkeys(kinds, "9" * 15),
         "immense": dict.fromkeys(kinds, "9" * 400),
         "abc": dict.fromkeys(kinds, "abc"),
         "1XB": dict.fromkeys(kinds, "1XB"),

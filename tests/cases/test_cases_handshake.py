@@ -10,6 +10,7 @@ from catalogue import Entry, case
 from daemon import Daemon, Reply
 from expecting import (
     PROBLEM,
+    SAME_ID,
     Audit,
     assert_nobody_was_asked,
     assert_nothing_ran,
@@ -125,13 +126,13 @@ async def test_a_token_that_counts_once(
 
     async def visit() -> Reply | None:
         """Return why the client was not let in, None when it was; stay until all have knocked."""
-        reply = await daemon.knock(path, PROBLEM)
+        reply = await daemon.knock(path, PROBLEM, SAME_ID)
         return None if reply.status == 101 else reply
 
     replies = await asyncio.gather(*(visit() for _ in range(50)))
     refused = [reply for reply in replies if reply is not None]
     await until(lambda: not len(daemon.app.registry), "no session")
-    later = await daemon.knock(path, PROBLEM)
+    later = await daemon.knock(path, PROBLEM, SAME_ID)
 
     assert len(refused) == 49
     for reply in (*refused, later):

@@ -56,10 +56,10 @@ class ThreadedDaemon:
 
 
 @contextlib.contextmanager
-def threaded_daemon(script: str, **server_settings: Any) -> Iterator[ThreadedDaemon]:
+def threaded_daemon(script: str, settings: Settings | None = None, **server_settings: Any) -> Iterator[ThreadedDaemon]:
     """Run a daemon until the block ends; `server_settings` are those of `ServerSettings`."""
     grant = Grant("/bin/sh", ("-c", script))
     # Not `create_run_app`, whose process must do nothing else: this one has other tests to run.
-    app = App(Settings(), [OneCommand(TOKEN, grant)], ledger=None, owns_process=False, child_nofile=None)
+    app = App(settings or Settings(), [OneCommand(TOKEN, grant)], ledger=None, owns_process=False, child_nofile=None)
     with run_server(app, uvloop.new_event_loop, HttpToolsConnection, app, True, **server_settings) as server:
         yield ThreadedDaemon(app, server)

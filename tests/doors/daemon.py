@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import uvicorn
-from scripted_server import ScriptedServer, respond, scripted, target
+from scripted_server import ScriptedServer, read_body, respond, scripted, target
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 from websockets.typing import Subprotocol
@@ -65,7 +65,7 @@ class Daemon:
 
     def list_asked(self) -> list[str]:
         """Return the tokens that the controller was asked about, in order."""
-        return [dict(parse_qsl(urlsplit(target(r)).query))["token"] for r in self.controller.requests]
+        return [read_token(request) for request in self.controller.requests]
 
     def grant(self, script: str = "", token: str = "t0ken", **grant: Any) -> str:
         """Let a token run a shell script, or with `command` anything; return the target that uses it."""
@@ -168,6 +168,14 @@ class Client:
             return self.connection.close_code, self.connection.close_reason
 
 
+def read_token(question: bytes) -> str:
+    """Return the token that the controller is asked about: in the query, or with a proposal in the body."""
+    if question.startswith(b"POST "):
+        token: str = json.loads(read_body(question))["token"]
+        return token
+    return dict(parse_qsl(urlsplit(target(question)).query))["token"]
+
+
 async def read_reply(reader: asyncio.StreamReader, *, has_body: bool = True) -> Reply:
     """Read an HTTP answer whose end is told by its length, or by the end of the stream."""
     head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
@@ -241,7 +249,7 @@ async def run_daemon(kind: str, **settings: Any) -> AsyncIterator[Daemon]:
     grants: dict[str, dict[str, Any] | bytes] = {}
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        grant = grants.get(dict(parse_qsl(urlsplit(target(controller.requests[-1])).query))["token"])
+        grant = grants.get(read_token(controller.requests[-1]))
         if isinstance(grant, bytes):
             writer.write(grant)
         else:

@@ -28,6 +28,8 @@ STATIC = "a-static-token-of-32-characters-or-more"
 ELSEWHERE = "a-static-token-for-the-door-beside-this"
 LAPSED = "a-static-token-that-has-lapsed-long-ago"
 Header = tuple[str, str]
+# Those that take tokens; a static token says which of them it is for.
+DOORS = ("terminal", "process", "commands", "payloads", "rpc")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +63,8 @@ async def gated_daemon(folder: Path, server: str = "ours", **settings: Any) -> A
         path.chmod(0o600)
     keys = (f"h1=HS256:file:{hmac_key}", f"r1=RS256:file:{rsa_key}")
     own: dict[str, Any] = {"jwt_keys": keys, "jwt_audience": AUDIENCE, "tokens_file": str(tokens)}
-    own |= {"state_dir": str(folder / "state")}
-    async with run_daemon(server, **own, **settings) as daemon:
+    own |= {"state_dir": str(folder / "state")} | settings
+    async with run_daemon(server, **own) as daemon:
         yield Gated(daemon, public_key)
 
 
@@ -75,9 +77,9 @@ def _private_key(owner: str) -> RSAPrivateKey:
 def _write_tokens() -> bytes:
     entries = []
     for name, token, more in (
-        ("good", STATIC, 'doors = ["terminal"]'),
+        ("good", STATIC, f"doors = {json.dumps(DOORS)}"),
         ("elsewhere", ELSEWHERE, 'doors = ["exec"]'),
-        ("lapsed", LAPSED, 'doors = ["terminal"]\nexpires = 2020-01-01'),
+        ("lapsed", LAPSED, f"doors = {json.dumps(DOORS)}\nexpires = 2020-01-01"),
     ):
         digest = hashlib.sha256(token.encode()).hexdigest()
         entries.append(f'[[token]]\nname = "{name}"\nhash = "sha256:{digest}"\n{more}\ncommand = "/bin/true"\n')

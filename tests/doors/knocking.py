@@ -38,6 +38,7 @@ async def expect(daemon: Daemon, code: str, path: str, *headers: tuple[str, str]
     assert problem.get("content-type") == "application/problem+json"
     told = problem.json()
     told.pop("detail", None)
+    assert told.pop("request_id") == problem.get("x-request-id")
     assert told == {"type": "about:blank", "title": fault.title, "status": fault.status, "code": code}
     for reply in (text, problem):
         assert reply.get("cache-control") == "no-store"

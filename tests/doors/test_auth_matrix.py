@@ -14,6 +14,7 @@ import pytest_asyncio
 from credential_kinds import KINDS, send
 from daemon import Daemon, Reply
 from gated_daemon import STATIC, WAYS, Gated, Header, gated_daemon
+from http_doors import ANY_METHOD, HTTP_LOOKS, HTTP_STARTS, open_all_doors
 from knocking import PROBLEM, authorization
 from observing import list_children, until
 from starlette.applications import Starlette
@@ -37,6 +38,8 @@ PUBLIC: dict[Door, str] = {
     ("GET", "/healthz"): "says that the process lives, which a connection tells anyway",
     ("GET", "/readyz"): "says whether it drains, which /ws tells anyway",
     ("GET", "/metrics"): "figures without names or secrets; for whom, the setting `metrics` says",
+    ("GET", "/docs"): "the description for people: what PROTOCOL.md says, and the names of commands",
+    ("GET", "/openapi.json"): "the same for programs",
 }
 # Shares nothing but the methods there are, and those with pages of allowed origins alone; browsers send it no token.
 PREFLIGHT: dict[Door, str] = {("OPTIONS", "/ws"): "what a browser asks before it may send a header of its own"}
@@ -57,7 +60,10 @@ def list_doors(routes: Iterable[BaseRoute], prefix: str = "") -> Iterator[Door]:
             case WebSocketRoute():
                 yield "WEBSOCKET", prefix + route.path
             case Route():
-                assert route.methods, f"{route.path}: takes every method"
+                if route.methods is None:
+                    # What is behind it decides: `test_http_doors` holds it to the methods that it is known for.
+                    yield ANY_METHOD, prefix + route.path
+                    continue
                 yield from ((method, prefix + route.path) for method in route.methods - {"HEAD"})
             case Mount() if route.routes:
                 yield from list_doors(route.routes, prefix + route.path)
@@ -76,20 +82,36 @@ def find_files(app: Any) -> StaticFiles | None:
 
 def known_doors() -> set[Door]:
     """Return all doors that this file says something about."""
-    return {*PUBLIC, *PREFLIGHT, *STARTS, *EXPLAINS}
+    http = {*HTTP_STARTS, *HTTP_LOOKS}
+    deciding = {path for _, path in http if path.startswith(("/process", "/payloads"))}
+    named = {(method, path) for method, path in http if path not in deciding}
+    return {*PUBLIC, *PREFLIGHT, *STARTS, *EXPLAINS, *named, *((ANY_METHOD, path) for path in deciding)}
 
 
 # The doors there are.
 
 
-def test_every_door_of_the_router_is_gated_or_has_a_reason_not_to_be() -> None:
-    doors = set(list_doors(create_app(Settings())._asgi.routes))
+async def list_doors_of(**settings: Any) -> set[Door]:
+    """Return the doors of a daemon with these settings."""
+    app = create_app(Settings(**settings))
+    async with app.lifespan(app._asgi):  # It closes what it has opened.
+        return set(list_doors(app._asgi.routes))
+
+
+async def test_every_door_of_the_router_is_gated_or_has_a_reason_not_to_be(tmp_path: Path) -> None:
+    doors = await list_doors_of(**open_all_doors(tmp_path))
 
     assert doors == known_doors(), "say in this file what guards the new door"
 
 
-def test_below_a_base_path_the_doors_are_the_same() -> None:
-    doors = set(list_doors(create_app(Settings(base_path="/lab/7"))._asgi.routes))
+async def test_a_daemon_that_nobody_has_told_otherwise_has_the_terminal_alone() -> None:
+    doors = await list_doors_of()
+
+    assert doors == {*PUBLIC, *PREFLIGHT, *STARTS, *EXPLAINS} - {("GET", "/docs"), ("GET", "/openapi.json")}
+
+
+async def test_below_a_base_path_the_doors_are_the_same(tmp_path: Path) -> None:
+    doors = await list_doors_of(**open_all_doors(tmp_path), base_path="/lab/7")
 
     # Leads to the page; takes no token along.
     assert doors - {("GET", "/lab/7")} == {(method, "/lab/7" + path) for method, path in known_doors()}
@@ -104,6 +126,7 @@ async def answer(*_: Any) -> None:
     [
         (Route("/new", answer, methods=["POST"]), ("POST", "/new")),
         (Route("/ws", answer, methods=["DELETE"]), ("DELETE", "/ws")),
+        (Route("/new", Starlette()), (ANY_METHOD, "/new")),
         (WebSocketRoute("/new", answer), ("WEBSOCKET", "/new")),
         (Mount("/deep", routes=[Mount("/er", routes=[WebSocketRoute("/new", answer)])]), ("WEBSOCKET", "/deep/er/new")),
         (Mount("/app", Starlette(routes=[Route("/", lambda _: PlainTextResponse(""))])), ("GET", "/app/")),
@@ -126,7 +149,7 @@ def test_what_cannot_be_looked_into_is_no_way_past_this_file(added: BaseRoute) -
 
 @pytest_asyncio.fixture
 async def gated(tmp_path: Path) -> AsyncIterator[Gated]:
-    async with gated_daemon(tmp_path) as running:
+    async with gated_daemon(tmp_path, **open_all_doors(tmp_path)) as running:
         yield running
 
 
@@ -285,7 +308,9 @@ async def test_every_refused_token_gets_the_same_answer_byte_for_byte(gated: Gat
 
 
 def _freeze(reply: Reply) -> tuple[int, tuple[Header, ...], bytes]:
-    return reply.status, tuple(header for header in reply.headers if header[0].lower() != "date"), reply.body
+    # When it was, and which request: both are the client's own to know.
+    own = ("date", "x-request-id")
+    return reply.status, tuple(header for header in reply.headers if header[0].lower() not in own), reply.body
 
 
 # The door that explains.

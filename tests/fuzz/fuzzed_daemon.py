@@ -18,7 +18,7 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 from daemon_process import PROGRAM, DaemonProcess, launch
 from observing import until
-from scripted_server import ScriptedServer, respond, scripted, target
+from scripted_server import ScriptedServer, read_body, respond, scripted, target
 
 LISTEN = ("--listen", "127.0.0.1:0")
 AT_ONCE = 48
@@ -155,6 +155,14 @@ def read_status(head: bytes) -> int:
     return int(match[1])
 
 
+def read_token(question: bytes) -> str:
+    """Return the token that the controller is asked about: in the query, or with a proposal in the body."""
+    if question.startswith(b"POST "):
+        token: str = json.loads(read_body(question))["token"]
+        return token
+    return dict(parse_qsl(urlsplit(target(question)).query, encoding="latin-1")).get("token", "")
+
+
 def reset(writer: asyncio.StreamWriter) -> None:
     """Vanish; of thousands of connections that end in good order, the ports would be missed for a minute."""
     sock = writer.get_extra_info("socket")
@@ -168,7 +176,7 @@ async def fuzzed_daemon(folder: Path, *flags: str, program: Sequence[str] = PROG
     """Run a daemon until the block ends; who does not finish a request is cut after a quarter of a second."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        token = dict(parse_qsl(urlsplit(target(controller.requests.pop())).query, encoding="latin-1")).get("token", "")
+        token = read_token(controller.requests.pop())
         if token in daemon.answers:
             daemon.granted[token] += 1
         writer.write(daemon.answers.get(token, respond("", "403 Forbidden")))

@@ -15,9 +15,10 @@ from urllib.parse import parse_qs, quote, urlsplit
 import jwt
 from canaries import Canary, find_all, hatch
 from daemon_process import DaemonProcess
-from scripted_server import ScriptedServer, respond, scripted, target
+from scripted_server import ScriptedServer, read_body, respond, scripted, target
 
 AUDIENCE = "terminals.example"
+DOORS = ("terminal", "process", "commands", "payloads", "rpc")
 
 
 @dataclass
@@ -87,9 +88,18 @@ def write_entry(name: str, token: str, grant: dict[str, Any]) -> str:
     env = ", ".join(f"{key} = {json.dumps(value)}" for key, value in grant["env"].items())
     digest = hashlib.sha256(token.encode()).hexdigest()
     return (
-        f'[[token]]\nname = "{name}"\nhash = "sha256:{digest}"\ndoors = ["terminal"]\n'
+        f'[[token]]\nname = "{name}"\nhash = "sha256:{digest}"\ndoors = {json.dumps(DOORS)}\n'
         f'command = "{grant["command"]}"\nargs = {json.dumps(grant["args"])}\nenv = {{{env}}}\n'
     )
+
+
+def read_question(request: bytes) -> tuple[bytes, bytes, str]:
+    """Return a question's method, what of it the signature of its answer holds, and the token that it is about."""
+    if request.startswith(b"POST "):
+        body = read_body(request)
+        return b"POST", body, json.loads(body)["token"]
+    token = parse_qs(urlsplit(target(request)).query, keep_blank_values=True)["token"][0]
+    return b"GET", token.encode(), token
 
 
 @asynccontextmanager
@@ -97,11 +107,11 @@ async def signing_controller(key: str, answers: Answers) -> AsyncIterator[Script
     """Serve a controller that signs what it answers to a token; any other token is refused, and its name repeated."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        token = parse_qs(urlsplit(target(controller.requests[-1])).query, keep_blank_values=True)["token"][0]
+        method, asked, token = read_question(controller.requests[-1])
         refusal = respond(f"nobody knows {token}", "403 Forbidden", f"X-Token: {quote(token)}")
         match answers.get(token, refusal):
             case Signed(body):
-                text = b"\n".join([b"v1", b"GET", hashlib.sha256(token.encode()).hexdigest().encode(), body])
+                text = b"\n".join([b"v1", method, hashlib.sha256(asked).hexdigest().encode(), body])
                 signature = hmac.new(key.encode(), text, hashlib.sha256).hexdigest()
                 writer.write(respond(body, "200 OK", f"X-WS-Subprocess-Signature: v1={signature}"))
             case answer_as_it_is:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from daemon_process import REPOSITORY, WAIT_S, DaemonProcess, daemon_environ
+from daemon_process import REPOSITORY, WAIT_S, DaemonProcess, StartDaemon, daemon_environ
 from javascript import find_script
 from observing import until
 from programs import run_program
@@ -94,6 +94,14 @@ async def test_the_page_says_in_words_what_a_grant_does_not_allow(
     seen = await play(chromium, scenario, f"{daemon.url}/#token={token}")
 
     assert seen["ok"]
+
+
+async def test_the_page_of_the_http_doors_shows_every_route(chromium: str, start_daemon: StartDaemon) -> None:
+    daemon = await start_daemon("--process-door", "--payloads-door", "--rpc-door")
+
+    seen = await play(chromium, "http-docs", f"{daemon.url}/docs")
+
+    assert seen["dark"]["described"] > 10
 
 
 @pytest.fixture

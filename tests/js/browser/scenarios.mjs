@@ -320,6 +320,38 @@ function elementApi(url, artefacts) {
   });
 }
 
+/** The page of the HTTP doors: every route is there, its curl line can be copied, and it looks right in both themes and on a phone. */
+async function httpDocs(url, artefacts) {
+  const seen = {};
+  const looks = { light: {}, dark: { colorScheme: "dark" }, phone: PHONE };
+  for (const [name, context] of Object.entries(looks)) {
+    seen[name] = await withPage(url, artefacts, (page) => readDocs(page, name), {
+      context: { viewport: { width: 1280, height: 900 }, colorScheme: "light", permissions: ["clipboard-read", "clipboard-write"], ...context },
+    });
+  }
+  return seen;
+}
+
+async function readDocs(page, name) {
+  const articles = page.page.locator("article");
+  await articles.first().waitFor();
+  const described = await page.page.evaluate(async () => {
+    const { paths } = await (await fetch("openapi.json")).json();
+    return Object.values(paths).flatMap((item) => Object.keys(item).filter((key) => key !== "parameters")).length;
+  });
+  assert.equal(await articles.count(), described);
+  assert.equal(await page.page.locator("#contents li").count(), described);
+  const sample = page.page.locator("article .sample").first();
+  await sample.getByRole("button").click();
+  const line = await sample.locator("pre").textContent();
+  await page.waitForClipboard(line);
+  assert.match(line, /^curl .*Bearer \$TOKEN/s);
+  const { scrollWidth, clientWidth } = await page.page.evaluate(() => ({ scrollWidth: document.documentElement.scrollWidth, clientWidth: document.documentElement.clientWidth }));
+  assert.equal(scrollWidth, clientWidth, "the page is wider than its window");
+  await page.screenshot(`http-docs-${name}`);
+  return { described };
+}
+
 export const SCENARIOS = {
   "run-page": runPage,
   again,
@@ -333,4 +365,5 @@ export const SCENARIOS = {
   embed,
   renderers,
   "element-api": elementApi,
+  "http-docs": httpDocs,
 };
