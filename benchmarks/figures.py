@@ -6,14 +6,15 @@ from dataclasses import dataclass, field
 
 FLOOR = "floor"
 DAEMON = "ws-subprocess"
+SHELL2HTTP = "Flask-Shell2HTTP"
 
 
 @dataclass(frozen=True)
 class Goal:
-    """What the daemon has to reach: a limit in the figure's unit, or in multiples of the floor's value."""
+    """What the daemon has to reach: a limit in the figure's unit, or in multiples of another system's value."""
 
     limit: float
-    of_floor: bool = False
+    of: str | None = None
 
 
 @dataclass(frozen=True)
@@ -36,13 +37,13 @@ class Figure:
 FIGURES = {
     figure.key: figure
     for figure in (
-        Figure("bulk", "bulk output", "MB/s", more_is_better=True, goal=Goal(1.2, of_floor=True)),
+        Figure("bulk", "bulk output", "MB/s", more_is_better=True, goal=Goal(1.2, of=FLOOR)),
         Figure("bulk_cpu", "server CPU for it", "s/GB"),
-        Figure("echo_p50", "echo, 1 session, p50", "µs", goal=Goal(2.5, of_floor=True)),
+        Figure("echo_p50", "echo, 1 session, p50", "µs", goal=Goal(2.5, of=FLOOR)),
         Figure("echo_p99", "echo, 1 session, p99", "µs"),
         Figure("echo_many_p50", "echo, 50 sessions, p50", "µs"),
         Figure("echo_many_p99", "echo, 50 sessions, p99", "µs"),
-        Figure("first_byte", "connect to first byte, p50", "ms", goal=Goal(3.5, of_floor=True)),
+        Figure("first_byte", "connect to first byte, p50", "ms", goal=Goal(3.5, of=FLOOR)),
         Figure("rate", "sessions, 16 at once", "1/s", more_is_better=True, goal=Goal(500)),
         Figure("idle", "memory per idle session", "KB", goal=Goal(40)),
         Figure(
@@ -50,6 +51,20 @@ FIGURES = {
         ),
         Figure("ready", "exec to ready", "s", goal=Goal(0.6)),
         Figure("help", "`--help`", "s", goal=Goal(0.15)),
+        Figure("jobs_true", "jobs of `true`, 16 clients", "1/s", more_is_better=True, goal=Goal(1, of=SHELL2HTTP)),
+        Figure("jobs_true_p50", "`true`: POST to report, p50", "ms"),
+        Figure("jobs_true_p99", "`true`: POST to report, p99", "ms", goal=Goal(1, of=SHELL2HTTP)),
+        Figure(
+            "jobs_echo", "jobs of `echo hello`, 16 clients", "1/s", more_is_better=True, goal=Goal(1, of=SHELL2HTTP)
+        ),
+        Figure("jobs_echo_p50", "`echo`: POST to report, p50", "ms"),
+        Figure("jobs_echo_p99", "`echo`: POST to report, p99", "ms", goal=Goal(1, of=SHELL2HTTP)),
+        Figure("post_p50", "`true`: POST to 202, p50", "ms"),
+        Figure("post_p99", "`true`: POST to 202, p99", "ms"),
+        Figure("job_alone_p50", "`true`, 1 client: POST to report, p50", "ms"),
+        Figure("job_cpu", "`true`: CPU of a job and its command", "ms"),
+        Figure("report_memory", "1 GB of output: peak memory", "MB", goal=Goal(1, of=SHELL2HTTP)),
+        Figure("report_s", "1 GB of output: POST to its report's end", "s"),
     )
 }
 
@@ -70,6 +85,10 @@ class Scale:
     idle_rounds: int
     exits: int
     launches: int
+    jobs_s: float
+    jobs_alone: int
+    report_bytes: int
+    report_rounds: int
 
 
 FULL = Scale(
@@ -85,6 +104,10 @@ FULL = Scale(
     idle_rounds=2,
     exits=20,
     launches=7,
+    jobs_s=3,
+    jobs_alone=100,
+    report_bytes=1_000_000_000,
+    report_rounds=2,
 )
 QUICK = Scale(
     rounds=1,
@@ -99,6 +122,10 @@ QUICK = Scale(
     idle_rounds=1,
     exits=20,
     launches=1,
+    jobs_s=0.5,
+    jobs_alone=5,
+    report_bytes=8_000_000,
+    report_rounds=1,
 )
 
 

@@ -22,7 +22,7 @@ def missed_goals(samples: Samples) -> list[str]:
 
 
 def _values_table(samples: Samples, systems: Sequence[str], missing: Mapping[str, str]) -> str:
-    columns = [FLOOR, *systems]
+    columns = [*_floor(samples), *systems]
     rows = []
     for figure in _measured(samples):
         cells = [missing.get(name) or _cell(samples.of(figure.key, name), figure) for name in columns]
@@ -31,7 +31,7 @@ def _values_table(samples: Samples, systems: Sequence[str], missing: Mapping[str
 
 
 def _ratios_table(samples: Samples, systems: Sequence[str], missing: Mapping[str, str]) -> str:
-    others = [FLOOR, *(name for name in systems if name != DAEMON)]
+    others = [*_floor(samples), *(name for name in systems if name != DAEMON)]
     rows = []
     for figure in _measured(samples):
         own = samples.summary(figure.key, DAEMON)
@@ -39,6 +39,11 @@ def _ratios_table(samples: Samples, systems: Sequence[str], missing: Mapping[str
         better = "more" if figure.more_is_better else "less"
         rows.append([figure.title, better, *ratios, _verdict(figure, samples, own)])
     return _table([f"{DAEMON} divided by", "better is", *others, "goal"], rows)
+
+
+def _floor(samples: Samples) -> list[str]:
+    """Return the floor's column, where anything has a floor."""
+    return [FLOOR] if any(FLOOR in by_system for by_system in samples.values.values()) else []
 
 
 def _measured(samples: Samples) -> list[Figure]:
@@ -64,25 +69,26 @@ def _verdict(figure: Figure, samples: Samples, own: float | None) -> str:
 
 
 def _is_reached(figure: Figure, samples: Samples, own: float) -> bool | None:
-    """Compare with the goal; None when there is none, or no floor to compare with."""
+    """Compare with the goal; None when there is none, or nobody to compare with."""
     if figure.goal is None:
         return None
-    limit = _limit(figure.goal, samples.summary(figure.key, FLOOR))
+    limit = _limit(figure.goal, figure.key, samples)
     if limit is None:
         return None
     return own >= limit if figure.more_is_better else own <= limit
 
 
-def _limit(goal: Goal, floor: float | None) -> float | None:
-    if not goal.of_floor:
+def _limit(goal: Goal, key: str, samples: Samples) -> float | None:
+    if goal.of is None:
         return goal.limit
-    return None if floor is None else goal.limit * floor
+    other = samples.summary(key, goal.of)
+    return None if other is None else goal.limit * other
 
 
 def _goal_text(figure: Figure) -> str:
     assert figure.goal is not None
     sign = "≥" if figure.more_is_better else "≤"
-    unit = "x floor" if figure.goal.of_floor else f" {figure.unit}"
+    unit = f" {figure.unit}" if figure.goal.of is None else f"x {figure.goal.of}"
     return f"{sign} {figure.goal.limit:g}{unit}"
 
 

@@ -102,13 +102,13 @@ def running_one(system: System, command: list[str], place: Place = nullcontext) 
         controller_port = free_port()
         if system.asks_controller:
             script = [sys.executable, str(HERE / "controller.py"), str(controller_port), *command]
-            controller = stack.enter_context(_process(script))
-            _wait_until_it_answers(controller, controller_port)
+            controller = stack.enter_context(run_process(script))
+            wait_until_it_answers(controller, controller_port)
         port = free_port()
         started = time.perf_counter()
         with place():
-            process = stack.enter_context(_process(system.serve(port, controller_port, command)))
-        _wait_until_it_answers(process, port)
+            process = stack.enter_context(run_process(system.serve(port, controller_port, command)))
+        wait_until_it_answers(process, port)
         yield Server(system, process, port, time.perf_counter() - started)
 
 
@@ -135,7 +135,8 @@ def _serve_websocketd(port: int, controller_port: int, command: list[str]) -> li
 
 
 @contextmanager
-def _process(command: list[str]) -> Iterator[subprocess.Popen[bytes]]:
+def run_process(command: list[str]) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a server, told to end when the block does, and killed when it does not."""
     # Its own session: Ctrl-C in the runner's terminal is the runner's alone, which then ends everything in order.
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True)
     try:
@@ -149,7 +150,12 @@ def _process(command: list[str]) -> Iterator[subprocess.Popen[bytes]]:
             process.wait()
 
 
-def _wait_until_it_answers(process: subprocess.Popen[bytes], port: int) -> None:
+def wait_until_it_answers(process: subprocess.Popen[bytes], port: int) -> None:
+    """Return once a server has answered HTTP, with whatever status.
+
+    Raises:
+        NeverReadyError: It has not, or it has ended.
+    """
     deadline = time.monotonic() + READY_DEADLINE_S
     while time.monotonic() < deadline and process.poll() is None:
         try:
