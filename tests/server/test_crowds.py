@@ -121,7 +121,8 @@ def test_who_takes_nothing_of_an_answer_waits_like_any_other(serving):
         stack.enter_context(crowd(server, 40, GET))
         served = server.server.server_state.connections
 
-        wait_until(lambda: asked.qsize() == 40 and len(served) <= 16)
+        # Some may be cut before they have asked.
+        wait_until(lambda: asked.qsize() > 16 and len(served) <= 16)
 
 
 @both_parsers

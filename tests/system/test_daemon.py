@@ -186,7 +186,9 @@ async def test_a_page_learns_afterwards_why_it_was_refused_and_the_controller_is
     response = await daemon.get("/ws", Authorization="Bearer unknown", Accept="application/problem+json")
 
     assert response.status_code == 403
-    assert response.json() == {"type": "about:blank", "title": "Invalid token", "status": 403, "code": "denied"}
+    problem = response.json()
+    assert problem.pop("request_id") == response.headers["x-request-id"]
+    assert problem == {"type": "about:blank", "title": "Invalid token", "status": 403, "code": "denied"}
     assert controller.asked == ["unknown"]
 
 
