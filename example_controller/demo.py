@@ -5,6 +5,7 @@ Law: both are children of this process and both end with it, however it is asked
 
 import argparse
 import asyncio
+import contextlib
 import signal
 import sys
 from dataclasses import dataclass
@@ -48,20 +49,26 @@ def main() -> int:
     parser.add_argument("--daemon-listen", type=address, default="127.0.0.1:8866", metavar="HOST:PORT")
     options = parser.parse_args()
     try:
-        pages, daemon = _free(options.listen), _free(options.daemon_listen)
+        pages, daemon = _settle(options.listen, options.daemon_listen)
     except OSError as exc:
         print(exc, file=sys.stderr)
         return 1
     return asyncio.run(_run(pages, daemon))
 
 
-def _free(wanted: Address) -> Address:
-    # Each must know the other's address before it starts, so a port 0 is settled here, too.
+def _settle(*wanted: Address) -> list[Address]:
+    # Each part must know the other's address before it starts, so a port 0 is settled here; all are held until all are
+    # known, because the system may hand out a port again as soon as it is free.
+    with contextlib.ExitStack() as listeners:
+        return [_hold(each, listeners) for each in wanted]
+
+
+def _hold(wanted: Address, listeners: contextlib.ExitStack) -> Address:
     try:
-        with listen(wanted) as listener:
-            return Address(wanted.host, listener.getsockname()[1])
+        listener = listeners.enter_context(listen(wanted))
     except OSError as exc:
         raise OSError(f"{wanted}: {exc.strerror}. Choose other ports: make demo PORT=8877 DAEMON_PORT=8876") from exc
+    return Address(wanted.host, listener.getsockname()[1])
 
 
 def _modules(pages: Address, daemon: Address) -> dict[str, list[str]]:

@@ -21,6 +21,13 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+@pytest.fixture(scope="module", autouse=True)
+def past_modules_are_out_of_the_collectors_sight() -> None:
+    """What earlier modules left for good (reports, caches) would be walked twice per test, too."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(autouse=True)
 def nothing_is_left_behind() -> Iterator[None]:
     """Fail a test that leaves a child, a descriptor, a pseudoterminal or a thread."""

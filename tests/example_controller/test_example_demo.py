@@ -138,3 +138,15 @@ def test_a_port_in_use_is_named_with_the_way_out(option):
     assert f"{address}: Address already in use" in result.stderr
     assert "make demo PORT=" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_both_parts_on_one_port_are_refused_before_anything_starts():
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    address = f"127.0.0.1:{port}"
+    command = [sys.executable, "-m", "example_controller.demo", "--listen", address, "--daemon-listen", address]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=END_TIMEOUT_S, check=False)
+
+    assert result.returncode == 1
+    assert result.stderr.startswith(f"{address}: Address already in use")
+    assert result.stdout == ""
