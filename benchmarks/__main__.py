@@ -66,7 +66,7 @@ def main() -> None:
 
 def _parse_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure the daemon beside its peers.")
-    parser.add_argument("--quick", action="store_true", help="smoke run of some 20 seconds; its figures mean little")
+    parser.add_argument("--quick", action="store_true", help="smoke run of some ten seconds; its figures mean little")
     parser.add_argument("--http", action="store_true", help="jobs over HTTP instead of terminals: some two minutes")
     parser.add_argument(
         "--only", action="append", choices=MEASURES, help="one measurement of terminals; may be repeated"

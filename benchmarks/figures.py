@@ -83,6 +83,7 @@ class Scale:
     rate_s: float
     idle_sessions: int
     idle_rounds: int
+    settle_s: float
     exits: int
     launches: int
     jobs_s: float
@@ -102,6 +103,7 @@ FULL = Scale(
     rate_s=3,
     idle_sessions=900,
     idle_rounds=2,
+    settle_s=0.5,
     exits=20,
     launches=7,
     jobs_s=3,
@@ -112,17 +114,18 @@ FULL = Scale(
 QUICK = Scale(
     rounds=1,
     flood_bytes=8_000_000,
-    keys=200,
+    keys=50,
     many_sessions=50,
-    many_keys=200,
-    starts=5,
+    many_keys=50,
+    starts=3,
     start_limit_s=1,
-    rate_s=0.5,
+    rate_s=0.2,
     idle_sessions=50,
     idle_rounds=1,
-    exits=20,
+    settle_s=0.02,
+    exits=3,
     launches=1,
-    jobs_s=0.5,
+    jobs_s=0.2,
     jobs_alone=5,
     report_bytes=8_000_000,
     report_rounds=1,

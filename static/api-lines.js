@@ -1,7 +1,8 @@
 /** What the page of the HTTP doors shows as text: curl lines, and the names of types. Pure. */
 
 const METHODS = ["get", "post", "put", "delete", "options"];
-const STREAMS = ["application/octet-stream", "text/event-stream", "application/x-ndjson"];
+const BYTES = "application/octet-stream";
+const STREAMS = [BYTES, "text/event-stream", "application/x-ndjson"];
 
 /**
  * The operations of a description in its order: `{path, method, operation, parameters}`.
@@ -9,7 +10,7 @@ const STREAMS = ["application/octet-stream", "text/event-stream", "application/x
  */
 export function listOperations(document) {
   return Object.entries(document.paths).flatMap(([path, item]) =>
-    METHODS.filter((method) => method in item).map((method) => ({
+    Object.keys(item).filter((key) => METHODS.includes(key)).map((method) => ({
       path,
       method,
       operation: item[method],
@@ -44,12 +45,19 @@ export function quote(text) {
 export function curlLine(document, server, { path, method, operation, parameters }) {
   const options = [];
   if (isStream(document, operation)) options.push("--no-buffer");
-  const body = resolve(document, operation.requestBody)?.content?.["application/json"];
-  if (method !== "get" && !(method === "post" && body !== undefined)) options.push(`-X ${method.toUpperCase()}`);
+  const content = resolve(document, operation.requestBody)?.content ?? {};
+  const body = bodyOptions(content);
+  if (method !== "get" && !(method === "post" && body.length > 0)) options.push(`-X ${method.toUpperCase()}`);
   if (needsToken(document, operation)) options.push('-H "Authorization: Bearer $TOKEN"');
-  if (body !== undefined) options.push("-H 'Content-Type: application/json'", `-d ${quote(JSON.stringify(body.example ?? {}))}`);
+  options.push(...body);
   options.push(quote(server + fillPath(path, parameters) + buildQuery(parameters)));
   return `curl ${options.join(" \\\n  ")}`;
+}
+
+function bodyOptions(content) {
+  const json = content["application/json"];
+  if (json !== undefined) return ["-H 'Content-Type: application/json'", `-d ${quote(JSON.stringify(json.example ?? {}))}`];
+  return BYTES in content ? [`-H 'Content-Type: ${BYTES}'`, "--data-binary @FILE"] : [];
 }
 
 /** A schema in a few words, e.g. "string, 1 to 255 characters". */
@@ -57,21 +65,30 @@ export function describeType(document, schema) {
   const found = resolve(document, schema) ?? {};
   if (found.enum !== undefined) return found.enum.join(" | ");
   if (found.const !== undefined) return JSON.stringify(found.const);
-  if (found.anyOf !== undefined) return found.anyOf.map((part) => describeType(document, part)).join(" or ");
+  if (found.anyOf !== undefined) return join(found.anyOf.map((part) => describeType(document, part)));
   const type = [found.type ?? "any"].flat().join(" or ");
-  if (found.type === "array") return `${type} of ${resolve(document, found.items)?.type ?? "any"}`;
+  if (found.type === "array") return `${type} of ${resolve(document, found.items)?.type ?? "any thing"}s`;
   return [type, describeLength(found), describeRange(found)].filter(Boolean).join(", ");
+}
+
+/** "a or b", with a comma where a part has one itself. */
+function join(parts) {
+  return parts.join(parts.some((part) => part.includes(",")) ? ", or " : " or ");
 }
 
 function describeLength({ minLength, maxLength }) {
   if (maxLength === undefined) return minLength > 0 ? "not empty" : "";
-  return minLength === undefined ? `at most ${maxLength} characters` : `${minLength} to ${maxLength} characters`;
+  return minLength === undefined ? `at most ${spell(maxLength)} characters` : `${spell(minLength)} to ${spell(maxLength)} characters`;
 }
 
 function describeRange({ minimum, exclusiveMinimum, maximum }) {
-  if (exclusiveMinimum !== undefined) return `more than ${exclusiveMinimum}${maximum === undefined ? "" : `, at most ${maximum}`}`;
-  if (maximum === undefined) return minimum === undefined ? "" : `at least ${minimum}`;
-  return minimum === undefined ? `at most ${maximum}` : `${minimum} to ${maximum}`;
+  if (exclusiveMinimum !== undefined) return `more than ${spell(exclusiveMinimum)}${maximum === undefined ? "" : `, at most ${spell(maximum)}`}`;
+  if (maximum === undefined) return minimum === undefined ? "" : `at least ${spell(minimum)}`;
+  return minimum === undefined ? `at most ${spell(maximum)}` : `${spell(minimum)} to ${spell(maximum)}`;
+}
+
+function spell(number) {
+  return number.toLocaleString("en");
 }
 
 function isStream(document, operation) {

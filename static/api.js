@@ -57,6 +57,15 @@ function show(value) {
   return typeof value === "string" ? value : JSON.stringify(value, null, 2);
 }
 
+/** A path that a narrow column may break behind its slashes. */
+function breakable(path) {
+  return path.split(/(?<=\/)/).flatMap((part, index) => (index === 0 ? [part] : [make("wbr"), part]));
+}
+
+function nameCell(name, isRequired) {
+  return [make("code", {}, name), ...(isRequired ? [" ", make("span", { class: "required" }, "required")] : [])];
+}
+
 function methodName(method) {
   return make("span", { class: `method ${method}` }, method.toUpperCase());
 }
@@ -65,7 +74,7 @@ function parameterTable(api, parameters) {
   return table(
     ["Parameter", "In", "Type", "Meaning"],
     parameters.map(({ name, in: place, schema, description, required }) => [
-      [make("code", {}, name), required ? " *" : ""],
+      nameCell(name, required),
       [place],
       [describeType(api, schema)],
       inline(description ?? ""),
@@ -78,7 +87,7 @@ function fieldTable(api, schema) {
   return table(
     ["Field", "Type", "Meaning"],
     Object.entries(properties).map(([name, field]) => [
-      [make("code", {}, name), required.includes(name) ? " *" : ""],
+      nameCell(name, required.includes(name)),
       [describeType(api, field)],
       inline(resolve(api, field).description ?? ""),
     ]),
@@ -101,8 +110,8 @@ function answerParts(api, responses) {
   const [done, refused] = [answers.filter(([status]) => status < "400"), answers.filter(([status]) => status >= "400")];
   const rows = (some) => some.map(([status, { description }]) => [[make("code", {}, status)], inline(description)]);
   const parts = [make("h4", {}, "Answers"), table(["Status", "Meaning"], rows(done), "pairs")];
-  const example = done.flatMap(([, { content = {} }]) => Object.values(content)).find((media) => media.example !== undefined);
-  if (example !== undefined) parts.push(make("pre", { tabindex: "0" }, show(example.example)));
+  const [type, media] = done.flatMap(([, { content = {} }]) => Object.entries(content)).find(([, { example }]) => example !== undefined) ?? [];
+  if (media !== undefined) parts.push(make("figure", {}, make("figcaption", {}, "Example, ", make("code", {}, type)), make("pre", { tabindex: "0" }, show(media.example))));
   if (refused.length > 0) parts.push(make("details", {}, make("summary", {}, "Refusals"), table(["Status", "Meaning"], rows(refused), "pairs")));
   return parts;
 }
@@ -113,7 +122,7 @@ function article(api, server, entry) {
   return make(
     "article",
     { id: operation.operationId },
-    make("header", {}, methodName(method), make("h3", {}, make("a", { href: `#${operation.operationId}` }, path)), make("p", {}, operation.summary), make("span", { class: "lock" }, lock)),
+    make("header", {}, methodName(method), make("h3", {}, make("a", { href: `#${operation.operationId}` }, ...breakable(path))), make("p", {}, operation.summary), make("span", { class: "lock" }, lock)),
     make(
       "div",
       {},
@@ -131,7 +140,7 @@ function contents(groups) {
     make("a", { class: "home", href: "#content" }, "HTTP API"),
     ...groups.flatMap(({ name, entries }) => [
       make("h2", {}, name),
-      make("ul", {}, ...entries.map(({ path, method, operation }) => make("li", {}, make("a", { href: `#${operation.operationId}` }, methodName(method), make("code", {}, path))))),
+      make("ul", {}, ...entries.map(({ path, method, operation }) => make("li", {}, make("a", { href: `#${operation.operationId}` }, methodName(method), make("code", {}, ...breakable(path)))))),
     ]),
   ];
 }

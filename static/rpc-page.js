@@ -66,7 +66,9 @@ function setEnabled(isRunning) {
 async function list() {
   if (!find("token").value) return;
   const { sessions } = await rpc().call("list");
+  const focused = document.activeElement?.dataset.session;
   find("sessions").replaceChildren(...sessions.reverse().map(buildItem));
+  if (focused !== undefined) document.querySelector(`[data-session="${focused}"]`)?.focus();
   const shown = sessions.find(({ session }) => session === current);
   if (shown) show(shown);
 }
@@ -74,6 +76,7 @@ async function list() {
 function buildItem(session) {
   const [item, button, dot, name, state] = ["li", "button", "span", "span", "span"].map((tag) => document.createElement(tag));
   button.type = "button";
+  button.dataset.session = session.session;
   button.ariaCurrent = String(session.session === current);
   dot.className = dotOf(session);
   name.className = "name";

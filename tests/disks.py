@@ -17,7 +17,7 @@ def small_disk(folder: Path) -> Iterator[Path]:
     options = f"size={SIZE_BYTES}"
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)], check=False)
     if mounted.returncode:
-        pytest.skip("needs leave to mount a small disk")
+        pytest.skip("what happens on a full disk is not tested: no leave to mount a small one")
     try:
         yield folder
     finally:

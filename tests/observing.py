@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -16,6 +16,16 @@ async def until(condition: Callable[[], object], what: str = "condition", timeou
         async with asyncio.timeout(timeout_s):
             while not condition():  # noqa: ASYNC110 - what is waited for happens in other processes
                 await asyncio.sleep(0.002)
+    except TimeoutError:
+        pytest.fail(f"{what}: not within {timeout_s} s")
+
+
+async def becomes_true(condition: Callable[[], Awaitable[object]], what: str, timeout_s: float = WAIT_S) -> None:
+    """Wait until a condition that has to be asked for holds."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            while not await condition():  # noqa: ASYNC110 - what is waited for happens elsewhere
+                await asyncio.sleep(0.01)
     except TimeoutError:
         pytest.fail(f"{what}: not within {timeout_s} s")
 

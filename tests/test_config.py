@@ -277,6 +277,31 @@ def test_a_value_of_the_wrong_type_is_refused_with_its_line(
     assert problem.endswith("[bad_config]")
 
 
+HEX = "0x" + "f" * 5000
+
+
+@pytest.mark.parametrize(
+    ("key", "toml"),
+    [("max_sessions", HEX), ("drain_timeout_s", "9" * 400), ("drain_timeout_s", HEX), ("listen", f"[{HEX}]")],
+)
+def test_a_number_of_any_length_is_refused_with_its_line(key: str, toml: str, write_file: WriteFile) -> None:
+    path = write_file(f"{key} = {toml}")
+
+    (problem,) = problems_of(path)
+
+    assert problem.startswith(f"{path}:1: {key} = ")
+    assert len(problem) < 300
+
+
+@pytest.mark.parametrize("toml", ["9" * 5000, "[" * 5000 + "]" * 5000], ids=["digits", "brackets"])
+def test_what_python_cannot_read_is_refused(toml: str, write_file: WriteFile) -> None:
+    path = write_file(f"max_sessions = {toml}")
+
+    (problem,) = problems_of(path)
+
+    assert problem.startswith(f"{path}: not valid TOML: ")
+
+
 @pytest.mark.parametrize("number", ["nan", "inf", "-inf", "-1", "1e9"])
 def test_a_file_cannot_have_a_time_that_is_no_time(number: str, write_file: WriteFile) -> None:
     (problem,) = problems_of(write_file(f"drain_timeout_s = {number}"))

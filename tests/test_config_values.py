@@ -56,6 +56,7 @@ WRONG_VALUES = [
     ("jwt_jwks_url", "ftp://h/"), ("allow_commands", "true"), ("allow_commands", "/a/../b"), ("allow_cwds", "."),
     ("allow_users", "0"), ("user", "0"), ("user", "a b"), ("group", "-x"), ("audit_log", "a\nb"),
     ("listen", ""), ("listen", "127.0.0.1:99999"), ("listen", "127.0.0.1:abc"), ("listen", "[::1"), ("listen", ","),
+    ("process_listen", "127.0.0.1:abc"),
 ]  # fmt: skip
 
 
@@ -65,7 +66,7 @@ def test_a_wrong_value_is_refused_with_key_value_source_and_code(key: str, text:
 
     (problem,) = problems_of({}, {variable: text})
 
-    code = "bad_listen" if key == "listen" else "bad_value"
+    code = "bad_listen" if key in ("listen", "process_listen") else "bad_value"
     assert problem.startswith(f"environment {variable}: {key} = ")
     assert quote(text)[:20] in problem
     assert problem.endswith(f" [{code}]")
@@ -91,6 +92,7 @@ def test_a_password_in_a_url_is_not_repeated() -> None:
 
     assert "secret" not in problem
     assert "'http://***@h/'" in problem
+    assert quote("postgresql://me:s@cret@h/jobs?mail=a@b.example") == "'postgresql://***@h/jobs?mail=a@b.example'"
 
 
 def test_a_value_cannot_break_the_line_of_its_error() -> None:

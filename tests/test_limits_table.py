@@ -27,7 +27,7 @@ EXCEEDED: dict[str, tuple[str, ...]] = {
     "jwt_max_lifetime_s": ("doors/test_limits.py::test_jwt_max_lifetime_s_is_how_long_a_signed_token_may_live",),
     "max_body_bytes": (
         "http/test_http_limits.py::test_max_body_bytes_is_the_largest_body_at_each_door",
-        "http/test_bodies.py::test_ht_06_a_body_of_no_declared_length_is_read_to_the_limit_and_no_further",
+        "http/test_bodies.py::test_a_body_of_no_declared_length_is_read_to_the_limit_and_no_further",
     ),
     "max_upload_bytes": ("http/test_command_uploads.py::test_a_body_that_is_too_big_is_refused_declared_or_not",),
     "body_timeout_s": ("http/test_http_limits.py::test_body_timeout_s_is_how_long_a_body_may_take_at_each_door",),

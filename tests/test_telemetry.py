@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from observing import until
 
@@ -29,6 +29,7 @@ def build_record(
 
 
 @given(st.text(st.characters()), st.text(st.characters()))
+@example("\x7f", "\n\x1b\x7f\x9b\u2028\ud800")
 def test_a_json_line_is_one_line_of_printable_ascii_whatever_it_holds(message: str, fact: str) -> None:
     line = JsonFormatter().format(build_record(message.replace("%", ""), peer=fact))
 
@@ -38,6 +39,7 @@ def test_a_json_line_is_one_line_of_printable_ascii_whatever_it_holds(message: s
 
 
 @given(st.text(st.characters()), st.text(st.characters()))
+@example("\x7f", "\n\x1b\x7f\x9b\u2028\ud800")
 def test_a_console_line_is_one_printable_line_whatever_it_holds(message: str, fact: str) -> None:
     assert ConsoleFormatter().format(build_record(message.replace("%", ""), peer=fact)).isprintable()
 

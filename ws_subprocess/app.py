@@ -153,6 +153,8 @@ class App:
         """End every session at once."""
         self.registry.begin_drain()
         self.registry.kill_all("draining")
+        if self._has_jobs:
+            self.jobs.begin_close()
         self._sweep()
 
     def build_launcher(self, authorities: Sequence[Authority]) -> Launcher:
@@ -221,26 +223,26 @@ class App:
     def _build_http_doors(self, settings: Settings, threshold: Threshold) -> list[BaseRoute]:
         """Return the routes of those that the settings open."""
         routes: list[BaseRoute] = []
-        limits = BodyLimits(settings.max_body_bytes, settings.body_timeout_s)
+        limits = build_body_limits(settings)
         if settings.process_door or settings.process_listen:
             process = ProcessDoor(threshold, limits)
             self._alone[PROCESS_DOOR] = build_alone(process)
             if settings.process_door:
                 routes.append(Route(PROCESS_PATH, process))
         if settings.commands_file:
-            routes += self._build_commands(settings, threshold)
+            routes += self._build_commands(settings, threshold, limits)
         if settings.payloads_door:
             payloads = PayloadDoor(threshold, self.jobs, limits, settings.job_ttl_s, settings.base_path)
             routes += payloads.build_routes()
         if settings.rpc_door:
-            routes += self._build_rpc(settings, threshold)
+            routes += self._build_rpc(settings, threshold, limits)
         return routes
 
-    def _build_commands(self, settings: Settings, threshold: Threshold) -> list[BaseRoute]:
+    def _build_commands(self, settings: Settings, threshold: Threshold, body: BodyLimits) -> list[BaseRoute]:
         file = read_commands(settings.commands_file, os.environ, is_refused)
         self._commands = file.commands
         self._callbacks = None if file.callbacks is None else Callbacks(Outgoing(file.callbacks), self.jobs)
-        limits = build_command_limits(settings)
+        limits = build_command_limits(settings, body)
         routes: list[BaseRoute] = []
         for command in file.commands:
             if command.max_running is not None:
@@ -251,9 +253,8 @@ class App:
             routes += CommandDoor(path, threshold, access, starts).build_routes()
         return routes
 
-    def _build_rpc(self, settings: Settings, threshold: Threshold) -> list[BaseRoute]:
+    def _build_rpc(self, settings: Settings, threshold: Threshold, limits: BodyLimits) -> list[BaseRoute]:
         table = SessionFunctions(threshold.launcher, self._held).build_table()
-        limits = BodyLimits(settings.max_body_bytes, settings.body_timeout_s)
         routes: list[BaseRoute] = []
         for path, version in (("/rpc", V1_1), ("/rpc/1.0", V1_0)):
             admit = admit_bearers(threshold, settings.base_path + path)
@@ -315,9 +316,13 @@ def create_app(settings: Settings, owns_process: bool = False, child_nofile: int
     return App(settings, build_authorities(settings), build_ledger(settings), owns_process, child_nofile)
 
 
-def build_command_limits(settings: Settings) -> CommandLimits:
+def build_body_limits(settings: Settings) -> BodyLimits:
+    """Return what requests may send, files apart."""
+    return BodyLimits(settings.max_body_bytes, settings.body_timeout_s)
+
+
+def build_command_limits(settings: Settings, body: BodyLimits) -> CommandLimits:
     """Return what requests of the command door may send."""
-    body = BodyLimits(settings.max_body_bytes, settings.body_timeout_s)
     return CommandLimits(body, settings.max_upload_bytes, settings.job_ttl_s)
 
 
@@ -331,7 +336,8 @@ def _build_jobs(settings: Settings, launcher: Launcher, metrics: Metrics) -> Job
     # Not at the top: who only runs terminals should not wait for SQLAlchemy.
     from ws_subprocess.store.jobs import JobStore
 
-    folder = Path(settings.state_dir or find_state_dir())
+    # Commands that run elsewhere are told where their files are.
+    folder = Path(settings.state_dir or find_state_dir()).absolute()
     # First: it keeps every other daemon out of both.
     spool = Spool(folder / "spool", settings.spool_bytes, settings.max_job_output_bytes)
     try:

@@ -22,7 +22,7 @@ from typing import Any
 
 from starlette.applications import Starlette
 
-from ws_subprocess.app import App, build_command_limits, create_app
+from ws_subprocess.app import App, build_body_limits, build_command_limits, create_app
 from ws_subprocess.auth.origins import OriginPolicy
 from ws_subprocess.auth.registered import RegisteredCommands
 from ws_subprocess.config.settings import Settings
@@ -97,7 +97,7 @@ class Shell2HTTP:
         authority = RegisteredCommands(is_refused)
         launcher = engine_app.build_launcher([authority])
         callbacks = CommandCallbacks(engine_app.jobs, DOOR, CONTEXT)
-        limits = build_command_limits(engine_app.settings)
+        limits = build_command_limits(engine_app.settings, build_body_limits(engine_app.settings))
         self._engine = _Engine(engine_app, authority, launcher, callbacks, limits)
         self.app = app
         vars(app).setdefault("extensions", {})[EXTENSION] = self

@@ -61,7 +61,9 @@ class Metrics:
             "echo_seconds", "From input to the next output of the same session.", _ECHO_BUCKETS_S
         )
         self.start_s = self._histogram(
-            "start_seconds", "From request to running command, the controller included.", _START_BUCKETS_S
+            "start_seconds",
+            "From request to running command, the controller included: terminals and /process.",
+            _START_BUCKETS_S,
         )
         self.loop_lag_s = self._histogram("loop_lag_seconds", "How late the event loop runs a timer.", _LAG_BUCKETS_S)
         self.registry.register(_LiveCollector(self))
@@ -90,7 +92,7 @@ class Metrics:
         running, waiting = self.count_jobs()
         yield GaugeMetricFamily("ws_subprocess_jobs_running", "Jobs that run now.", value=running)
         yield GaugeMetricFamily("ws_subprocess_jobs_waiting", "Jobs that wait for their turn.", value=waiting)
-        count = CounterMetricFamily("ws_subprocess_bytes", "Terminal bytes, by direction.", labels=["direction"])
+        count = CounterMetricFamily("ws_subprocess_bytes", "Bytes of sessions, by direction.", labels=["direction"])
         count.add_metric(["in"], self._ended_input_bytes + input_bytes)
         count.add_metric(["out"], self._ended_output_bytes + output_bytes)
         yield count
@@ -188,8 +190,7 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_info:
             fields["exception"] = self.formatException(record.exc_info)
-        # ASCII leaves control bytes no way out but DEL, which JSON allows.
-        return json.dumps(fields, default=str).replace("\x7f", "\\u007f")
+        return json.dumps(fields, default=str)
 
 
 class ConsoleFormatter(logging.Formatter):

@@ -10,7 +10,6 @@ from benchmarks.programs import CHILD
 from benchmarks.servers import Server, System, running_one
 
 WARM_UP_SESSIONS = 10
-SETTLE_S = 0.5
 
 
 def measure(systems: Sequence[System], scale: Scale, samples: Samples) -> None:
@@ -19,15 +18,15 @@ def measure(systems: Sequence[System], scale: Scale, samples: Samples) -> None:
         for system in systems:
             if system.missing is None:
                 with running_one(system, [CHILD, "echo"]) as server:
-                    samples.add("idle", system.name, _bytes_per_session(server, scale.idle_sessions) / 1e3)
+                    samples.add("idle", system.name, _bytes_per_session(server, scale) / 1e3)
 
 
-def _bytes_per_session(server: Server, sessions: int) -> float:
+def _bytes_per_session(server: Server, scale: Scale) -> float:
     with ExitStack() as stack:
         _open(server, WARM_UP_SESSIONS, stack)
-        before = _settled_bytes(server)
-        _open(server, sessions, stack)
-        return (_settled_bytes(server) - before) / sessions
+        before = _settled_bytes(server, scale.settle_s)
+        _open(server, scale.idle_sessions, stack)
+        return (_settled_bytes(server, scale.settle_s) - before) / scale.idle_sessions
 
 
 def _open(server: Server, count: int, stack: ExitStack) -> None:
@@ -36,6 +35,6 @@ def _open(server: Server, count: int, stack: ExitStack) -> None:
         session.expect_output()
 
 
-def _settled_bytes(server: Server) -> int:
-    time.sleep(SETTLE_S)  # until what opening a session left behind is done
+def _settled_bytes(server: Server, settle_s: float) -> int:
+    time.sleep(settle_s)  # until what opening a session left behind is done
     return server.resident_bytes()

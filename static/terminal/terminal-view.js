@@ -24,6 +24,7 @@ const SCROLLBACK_LINES = 10_000;
 /** What an OSC 52 sequence may put on the clipboard at once. */
 const CLIPBOARD_CHARACTERS_MAX = 1024 * 1024;
 const FONT_TIMEOUT_MS = 3000;
+const SIZE_WARNING_MS = 3000;
 
 // What a screen reader says of the terminal. Tab belongs to the program, so the way out is part of the name.
 Terminal.strings.promptLabel = "Terminal input. Control Shift Enter leaves the terminal.";
@@ -271,10 +272,13 @@ async function fontsLoaded(fontSize) {
   await Promise.race([loaded, waited]);
 }
 
+/** Waits for as long as it takes: what is hidden now may be shown later. */
 function hasSize(element) {
   return new Promise((resolve) => {
+    const warning = setTimeout(() => console.warn("<ws-terminal> waits for its box to have a width and a height"), SIZE_WARNING_MS);
     const observer = new ResizeObserver(() => {
       if (element.clientWidth === 0 || element.clientHeight === 0) return;
+      clearTimeout(warning);
       observer.disconnect();
       resolve();
     });

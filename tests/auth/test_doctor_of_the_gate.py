@@ -5,6 +5,7 @@ import json
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from email.utils import formatdate
 from pathlib import Path
 
@@ -298,6 +299,18 @@ def test_expired_tokens_and_commands_that_are_not_there_are_warnings(tmp_path: P
     assert (expired.state, absent.state, counted.state) == (State.WARNING, State.WARNING, State.OK)
     assert expired.found.endswith("1 expired: n0")
     assert absent.found.endswith("names what cannot be executed: /no/such")
+
+
+def test_doors_of_tokens_that_are_not_open_are_a_warning(tmp_path: Path) -> None:
+    settings = write_tokens(tmp_path, 'command = "/bin/sh"')
+    path = Path(settings.tokens_file)
+    path.write_text(path.read_text().replace('["terminal"]', '["terminal", "process", "rpc", "payload"]'))
+
+    shut, _ = gate.check_tokens_file(replace(settings, process_listen=("127.0.0.1:0",)))
+    opened = [item.found for item in gate.check_tokens_file(replace(settings, process_door=True, rpc_door=True))]
+
+    assert (shut.state, shut.found.rpartition(": ")[2]) == (State.WARNING, "payload, rpc")
+    assert opened[0].endswith(": payload")
 
 
 def test_each_mistake_in_the_file_of_tokens_is_a_problem(tmp_path: Path) -> None:

@@ -23,7 +23,18 @@ KEYS = (
     "title",
     "idle_timeout_s",
     "max_lifetime_s",
+    "max_output_bytes",
     "read_only",
+    "rights",
+    "principal",
+    "user",
+    "group",
+    "umask",
+    "no_new_privs",
+    "max_memory_bytes",
+    "max_processes",
+    "max_cpu_s",
+    "max_open_files",
 )
 
 values: st.SearchStrategy[Any] = st.recursive(
@@ -54,7 +65,16 @@ def refuse(**fields: Any) -> GrantError:
     return caught.value
 
 
-@given(st.dictionaries(st.sampled_from(KEYS) | st.text(st.characters(), max_size=8), near, max_size=12))
+# Some of them grants: with a command, and little besides that could be wrong.
+objects = st.builds(
+    lambda command, known, unknown: {**command, **known, **unknown},
+    st.just({}) | st.just({"command": "/bin/true"}),
+    st.just({}) | st.dictionaries(st.sampled_from(KEYS), near, max_size=12),
+    st.dictionaries(st.text(st.characters(), max_size=8), near, max_size=4),
+)
+
+
+@given(objects)
 def test_any_object_is_a_grant_or_a_grant_error(fields: dict[str, Any]) -> None:
     outcome = parse_or_refuse(fields)
 
@@ -251,6 +271,12 @@ def test_a_limit_that_is_no_time_is_refused(key: str, value: object) -> None:
     assert refuse(**{key: value}).code == "controller_bad_schema"
 
 
+@pytest.mark.parametrize("key", ["rows", "max_lifetime_s", "max_cpu_s", "command"])
+def test_a_number_that_is_too_long_to_be_written_out_is_refused_as_any_other(key: str) -> None:
+    """Python reads the hexadecimal numbers of TOML at any length, but writes out no more than some thousand digits."""
+    assert refuse(**{key: 1 << 20_000}).detail.startswith(f"{key}: a number of 20001 bits is not ")
+
+
 @pytest.mark.parametrize("key", ["tty", "read_only"])
 @pytest.mark.parametrize("value", [0, 1, "true", "", [], {}])
 def test_a_switch_is_true_or_false_and_nothing_like_it(key: str, value: object) -> None:
@@ -310,6 +336,12 @@ def test_a_limit_that_is_no_count_is_refused(key: str, value: object) -> None:
 
     assert error.code == "controller_bad_schema"
     assert error.detail.startswith(f"{key}: ")
+
+
+def test_a_limit_may_be_as_low_and_as_high_as_agreed() -> None:
+    confinement = parse(max_cpu_s=1, max_memory_bytes=2**62).confinement
+
+    assert (confinement.cpu_s, confinement.memory_bytes) == (1, 2**62)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,16 @@ from observing import until
 from scripted_server import respond, scripted
 from signing import authority, forge, make_private, private_pem, signing_key
 
-from ws_subprocess.auth.jwks import BODY_MAX_BYTES, KEYS_MAX, MAX_AGE_S, PAUSE_S, TOO_OLD_S, PublishedKeys, parse_keys
+from ws_subprocess.auth.jwks import (
+    BODY_MAX_BYTES,
+    KEPT_MAX_S,
+    KEYS_MAX,
+    MAX_AGE_S,
+    PAUSE_S,
+    TOO_OLD_S,
+    PublishedKeys,
+    parse_keys,
+)
 from ws_subprocess.auth.jws import is_signed
 from ws_subprocess.auth.keys import SigningKey, load_signing_key
 from ws_subprocess.auth.signed import SignedTokens
@@ -34,10 +43,10 @@ class Clock:
         return self.now
 
 
-def publish(*kids: str) -> bytes:
+def publish(*kids: str, padding_bytes: int = 0) -> bytes:
     """Return a whole answer with one P-256 key under each of these names."""
     jwk = ECAlgorithm.to_jwk(make_private("P-256").public_key(), as_dict=True)
-    return respond(json.dumps({"keys": [{**jwk, "kid": kid} for kid in kids]}))
+    return respond(json.dumps({"keys": [{**jwk, "kid": kid} for kid in kids]}) + " " * padding_bytes)
 
 
 def key_named(kid: str) -> SigningKey:
@@ -160,15 +169,23 @@ async def test_keys_that_nobody_has_asked_for_in_a_long_time_are_asked_for_befor
         assert (await refuse(keys, "old")).reason == "jwt_key"
 
 
-async def test_however_old_keys_are_they_are_used_while_the_issuer_is_away() -> None:
+async def test_keys_are_used_while_the_issuer_is_away_for_a_day_and_no_longer() -> None:
     clock = Clock()
     async with scripted(publish("a")) as issuer, issuing(issuer.url, clock) as keys:
         assert await is_granted(keys, "a")
         issuer.answer = respond("", "500 Internal Server Error")
-        clock.now += 100 * TOO_OLD_S
 
+        clock.now += KEPT_MAX_S
         assert await is_granted(keys, "a")
-        assert len(issuer.requests) == 2
+        clock.now += PAUSE_S
+        error = await refuse(keys, "a")
+        issuer.answer = publish("a")
+        clock.now += PAUSE_S
+
+        assert (error.code, error.retry_after_s) == ("gate_unavailable", 10)
+        assert "status 500" in error.detail
+        assert await is_granted(keys, "a")
+        assert len(issuer.requests) == 4
 
 
 @pytest.mark.parametrize(
@@ -182,7 +199,7 @@ async def test_however_old_keys_are_they_are_used_while_the_issuer_is_away() -> 
         respond('{"keys": [1]}'),
         respond('{"keys": [], "keys": []}'),
         respond(json.dumps({"keys": [{}] * (KEYS_MAX + 1)})),
-        respond(b" " * (BODY_MAX_BYTES + 1)),
+        publish("b", padding_bytes=BODY_MAX_BYTES),
         b"no HTTP\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{",
     ],

@@ -119,7 +119,7 @@ def test_another_scheme_host_or_port_on_this_machine_is_somebody_else(scheme: st
 
 FOREIGN_HOSTS = ["attacker.example", "localhost.attacker.example", "evil-localhost", "term.example.", "", None,
                  "sub.term.example", "127.0.0.1.nip.io", "user@localhost", "localhost/x", "2130706433", "0x7f.1",
-                 "127.1", "localhost:", "localhost:99999", "[::1"]  # fmt: skip
+                 "127.1", "localhost:", "localhost:99999", "[::1", "[::1]evil", "[::1].evil:80"]  # fmt: skip
 
 
 @pytest.mark.parametrize("host", FOREIGN_HOSTS, ids=str)

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from ws_subprocess.auth.grants import PATH_MAX_BYTES
 from ws_subprocess.auth.proposals import ALLOW_MAX, Allowed, build_grant, parse_allow
 from ws_subprocess.errors import GateError, GrantError, RequestError
 from ws_subprocess.model import Grant, LaunchRequest, Proposal
@@ -23,6 +24,15 @@ def test_a_list_is_read_as_it_is_written() -> None:
 
     assert parse_allow(listed) == (ECHO, Allowed("job", "/opt/tools/"))
     assert parse_allow([]) == ()
+
+
+def test_a_list_and_its_paths_may_be_as_long_as_agreed() -> None:
+    path = "/" + "x" * (PATH_MAX_BYTES - 1)
+
+    allow = parse_allow([{"door": "exec", "command": path}] * ALLOW_MAX)
+
+    assert len(allow) == ALLOW_MAX
+    assert build({}, *allow, proposal=Proposal(path)).command == path
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,14 @@ import pytest
 from ws_subprocess.app import create_app
 from ws_subprocess.auth.grants import ParsedGrant
 from ws_subprocess.auth.tokens import StaticTokens, TokensFileError
-from ws_subprocess.auth.tokens_file import FILE_MAX_BYTES, PROBLEMS_MAX, TOKENS_MAX, show_hash
+from ws_subprocess.auth.tokens_file import (
+    FILE_MAX_BYTES,
+    PROBLEMS_MAX,
+    TOKENS_MAX,
+    read_tokens,
+    show_hash,
+    version_of,
+)
 from ws_subprocess.config.problems import ConfigError
 from ws_subprocess.config.settings import Settings
 from ws_subprocess.errors import BridgeError, RequestError
@@ -165,6 +172,7 @@ async def test_an_allowed_proposal_that_cannot_be_used_is_the_client_s_mistake(t
         ("principal = 'x'", "'principal' is no key of a token"),
         ("args = 'x'", "args: not a list of strings"),
         ("env = {LD_PRELOAD = 'geheim'}", "env LD_PRELOAD: may not be set by a grant"),
+        ("command = '/bin/true'\nrows = 0x" + "f" * 5000, "rows: a number of 20000 bits is not an integer"),
         ("expires = '2027-01-01'", "expires: not a date; write 2027-01-01 or 2027-01-01T12:00:00Z, without quotes"),
         ("expires = 12:00:00", "expires: not a date; write 2027-01-01 or 2027-01-01T12:00:00Z, without quotes"),
         ("expires = 2027-01-01T12:00:00", "expires: 2027-01-01T12:00:00 has no offset; write it with Z or +01:00"),
@@ -305,6 +313,20 @@ async def test_a_file_so_young_that_the_clock_would_not_tell_a_second_change_is_
 
 async def test_a_clock_that_was_set_back_does_not_make_a_file_young(tmp_path: Path) -> None:
     assert not await read_twice(write(tmp_path, entry()), age_s=-3600.0)
+
+
+def test_a_file_that_is_changed_while_it_is_opened_is_read_again(tmp_path: Path) -> None:
+    path = write(tmp_path, entry())
+
+    def be_slow() -> float:
+        now = time.time()
+        while path.stat().st_ctime <= now:  # The kernel's clock goes in ticks.
+            path.write_text(entry(OTHER))
+        return now
+
+    found = read_tokens(str(path), is_refused, be_slow)
+
+    assert not found.is_settled or found.version != version_of(path.stat())
 
 
 @pytest.mark.parametrize("damage", ["broken", "missing", "open"])

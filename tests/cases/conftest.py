@@ -16,12 +16,12 @@ sys.path[:0] = [str(Path(__file__).parents[1] / name) for name in ("doors", "htt
 
 from catalogue import Entry, read_catalogue  # noqa: E402
 from daemon import Daemon, run_daemon  # noqa: E402
-from daemon_process import DaemonProcess, StartDaemon, launch  # noqa: E402
+from daemon_fixtures import controller, launch_daemon, start_daemon  # noqa: E402, F401 - pytest looks for them here
 from deviations import JUDGED_WRONG, OPEN  # noqa: E402
 from expecting import Audit, listen_to_audit  # noqa: E402
-from http_asking import settings_of_all_doors  # noqa: E402
+from http_asking import settings_with_callbacks  # noqa: E402
 from http_daemon import HttpDaemon, run_http_daemon  # noqa: E402
-from scripted_controller import ScriptedController, run_controller  # noqa: E402
+from uvloops import libuv_is_warm  # noqa: E402, F401
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -73,12 +73,6 @@ def pytest_asyncio_loop_factories(item: pytest.Item) -> dict[str, Callable[[], A
     return {"uvloop": uvloop.new_event_loop} if is_here else {"asyncio": asyncio.new_event_loop}
 
 
-@pytest.fixture(scope="session", autouse=True)
-def libuv_is_warm() -> None:
-    """libuv opens one pipe for the whole process with its first loop; let no test be blamed for it."""
-    uvloop.new_event_loop().close()
-
-
 @pytest.fixture
 def entry(request: pytest.FixtureRequest) -> Iterator[Entry]:
     """The test's entry of the catalogue; a test that never asks it what to expect proves nothing."""
@@ -112,7 +106,7 @@ async def open_doors(tmp_path: Path) -> AsyncIterator[Callable[..., Awaitable[Ht
     async with AsyncExitStack() as stack:
 
         def start(**settings: Any) -> Awaitable[HttpDaemon]:
-            return stack.enter_async_context(run_http_daemon("ours", **settings_of_all_doors(tmp_path) | settings))
+            return stack.enter_async_context(run_http_daemon("ours", **settings_with_callbacks(tmp_path) | settings))
 
         yield start
 
@@ -121,38 +115,3 @@ async def open_doors(tmp_path: Path) -> AsyncIterator[Callable[..., Awaitable[Ht
 async def doors(open_doors: Callable[..., Awaitable[HttpDaemon]]) -> HttpDaemon:
     """A daemon in this process whose HTTP doors are all open, with the default settings."""
     return await open_doors()
-
-
-@pytest.fixture
-async def controller() -> AsyncIterator[ScriptedController]:
-    """A controller for daemons that are processes of their own."""
-    async with run_controller() as running:
-        yield running
-
-
-@pytest.fixture
-async def launch_daemon(tmp_path: Path) -> AsyncIterator[Callable[..., DaemonProcess]]:
-    """A function that starts `ws-subprocess ARGUMENTS` and does not wait; they end with the test."""
-    started: list[DaemonProcess] = []
-
-    def start(*arguments: str, **options: Any) -> DaemonProcess:
-        daemon = launch(tmp_path / f"daemon{len(started)}", *arguments, **options)
-        started.append(daemon)
-        return daemon
-
-    yield start
-    for daemon in started:
-        await daemon.end()
-
-
-@pytest.fixture
-async def start_process(launch_daemon: Callable[..., DaemonProcess], controller: ScriptedController) -> StartDaemon:
-    """A function that starts the real daemon on a free port, asking the test's controller, and waits for it."""
-
-    async def start(*flags: str, **options: Any) -> DaemonProcess:
-        arguments = ("serve", "--listen", "127.0.0.1:0", "--controller-url", controller.url, *flags)
-        daemon = launch_daemon(*arguments, **options)
-        await daemon.ready()
-        return daemon
-
-    return start

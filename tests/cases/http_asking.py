@@ -9,6 +9,7 @@ import httpx
 from catalogue import Entry
 from command_daemon import COMMANDS
 from daemon import Reply
+from every_door import settings_of_all_doors
 from expecting import Audit, expect_http
 from http_daemon import BEARER, HttpDaemon, RawConnection
 
@@ -25,20 +26,12 @@ STARTS: dict[str, Any] = {
 RPC = ("/rpc", "/rpc/1.0")
 
 
-def settings_of_all_doors(folder: Path) -> dict[str, Any]:
+def settings_with_callbacks(folder: Path) -> dict[str, Any]:
     """Return settings that open every HTTP door, with their files in `folder`; clients may be called back."""
-    commands, key = folder / "commands.toml", folder / "callbacks.key"
+    key = folder / "callbacks.key"
     key.write_text(secrets.token_hex(32))
     key.chmod(0o600)
-    commands.write_text(f'{COMMANDS}\n[callbacks]\nhmac_key = "file:{key}"\n')
-    (folder / "state").mkdir(mode=0o700, exist_ok=True)
-    return {
-        "process_door": True,
-        "payloads_door": True,
-        "rpc_door": True,
-        "commands_file": str(commands),
-        "state_dir": str(folder / "state"),
-    }
+    return settings_of_all_doors(folder, f'{COMMANDS}\n[callbacks]\nhmac_key = "file:{key}"\n')
 
 
 async def post(daemon: HttpDaemon, path: str, content: bytes | Any = None, **headers: str) -> httpx.Response:

@@ -311,9 +311,9 @@ os.execv(sys.argv[1], sys.argv[1:])
 
 @case("CL-19")
 async def test_signals_that_were_ignored_and_blocked(
-    start_process: StartDaemon, controller: ScriptedController, entry: Entry
+    start_daemon: StartDaemon, controller: ScriptedController, entry: Entry
 ) -> None:
-    daemon = await start_process(program=(PROGRAM[0], "-c", SPOIL_SIGNALS, *PROGRAM))
+    daemon = await start_daemon(program=(PROGRAM[0], "-c", SPOIL_SIGNALS, *PROGRAM))
 
     for code in (0, 7):
         async with daemon.open(controller.allow("/bin/sh", "-c", f"exit {code}")) as websocket:
@@ -337,9 +337,9 @@ async def test_without_stdin_stdout_and_stderr(tmp_path: Path, entry: Entry) -> 
     without = ("sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh")
 
     async with start_program("--listen", f"unix:{path}", prefix=without) as daemon:
-        await until(path.exists, "the socket", DEADLINE_S)
         with socket.socket(socket.AF_UNIX) as client:
-            client.connect(str(path))
+            # That the path is there is not enough: it is before anybody listens.
+            await until(lambda: client.connect_ex(str(path)) == 0, "the socket", DEADLINE_S)
             folder = f"/proc/{daemon.process.pid}/fd"
             await until(lambda: len(list_sockets(folder)) >= 2, "the connection")
             assert [os.readlink(f"{folder}/{number}") for number in range(3)] == ["/dev/null"] * 3
@@ -355,9 +355,9 @@ def list_sockets(folder: str) -> list[int]:
 @case("CL-22")
 @pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT])
 async def test_a_second_signal_while_it_drains(
-    start_process: StartDaemon, controller: ScriptedController, entry: Entry, second: signal.Signals
+    start_daemon: StartDaemon, controller: ScriptedController, entry: Entry, second: signal.Signals
 ) -> None:
-    daemon = await start_process("--drain-timeout", "60s")
+    daemon = await start_daemon("--drain-timeout", "60s")
     with marking() as mark:
         async with daemon.open(controller.allow("/bin/sh", *hostile_arguments(mark))) as websocket:
             await hear_until(websocket, b"ready")

@@ -186,9 +186,9 @@ TWO_TERMINALS = (
     ids=["EMFILE", "EAGAIN", "ENOMEM"],
 )
 async def test_no_descriptors_processes_or_memory_left(
-    start_process: StartDaemon, controller: ScriptedController, entry: Entry, shortage: Shortage, spares: Sequence[int]
+    start_daemon: StartDaemon, controller: ScriptedController, entry: Entry, shortage: Shortage, spares: Sequence[int]
 ) -> None:
-    daemon = await start_process(program=(*shortage.program, *PROGRAM))
+    daemon = await start_daemon(program=(*shortage.program, *PROGRAM))
     await shortage.leave(daemon, shortage.enough)
     for _ in range(3):  # What it keeps of its first sessions for the next.
         assert (await knock_at(daemon, controller.allow("/bin/true"))).status == 101
@@ -221,9 +221,9 @@ async def exchange_while_short(daemon: DaemonProcess, token: str) -> Reply | Non
 
 
 @case("CT-39")
-async def test_no_terminals_left(start_process: StartDaemon, controller: ScriptedController, entry: Entry) -> None:
+async def test_no_terminals_left(start_daemon: StartDaemon, controller: ScriptedController, entry: Entry) -> None:
     unshared = (*UNSHARE, "sh", "-c", f'{TWO_TERMINALS} && exec "$@"', "sh")
-    daemon = await start_process(program=(*unshared, *PROGRAM))
+    daemon = await start_daemon(program=(*unshared, *PROGRAM))
     sleep = ("/bin/sleep", "600")
 
     async with daemon.open(controller.allow(*sleep)) as first, daemon.open(controller.allow(*sleep)) as second:

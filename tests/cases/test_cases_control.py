@@ -142,10 +142,10 @@ async def test_messages_that_nobody_knows(daemon: Daemon, entry: Entry) -> None:
 
 @case("CM-16")
 async def test_a_paste_of_100_megabytes_that_nobody_reads(
-    start_process: StartDaemon, controller: ScriptedController, entry: Entry
+    start_daemon: StartDaemon, controller: ScriptedController, entry: Entry
 ) -> None:
     entry.wants("ok")
-    daemon = await start_process()
+    daemon = await start_daemon()
     deaf = controller.allow("/bin/sh", "-c", "stty raw -echo; echo ready; exec sleep 600")
     echoing = controller.allow("/bin/sh", "-c", "stty raw -echo; echo ready; exec cat")
     sent = 0
@@ -212,11 +212,13 @@ async def test_a_terminal_that_was_stopped(daemon: Daemon, entry: Entry) -> None
         await client.hears(b"tick")
         (child,) = list_children()
         await client.send(b"\x13")
-        await asyncio.sleep(0.2)  # What was on its way already.
-        await client.say(type="ping", id=1)
-        await client.hears_of("pong")
-        stopped_at = len(client.output)
-        client.messages.clear()
+        stopped_at = -1
+        while stopped_at != len(client.output):  # Some was on its way already.
+            stopped_at = len(client.output)
+            await asyncio.sleep(0.2)
+            await client.say(type="ping", id=1)
+            await client.hears_of("pong")
+            client.messages.clear()
 
         await asyncio.sleep(1.2)
         await client.say(type="ping", id=2)

@@ -126,9 +126,9 @@ async def test_too_much_of_a_head(daemon: Daemon, entry: Entry) -> None:
 
 
 @case("HS-26")
-async def test_a_head_that_comes_byte_by_byte(start_process: StartDaemon, entry: Entry) -> None:
+async def test_a_head_that_comes_byte_by_byte(start_daemon: StartDaemon, entry: Entry) -> None:
     entry.wants("tcp")
-    daemon = await start_process("--handshake-timeout", "1s")
+    daemon = await start_daemon("--handshake-timeout", "1s")
     reader, writer = await asyncio.open_connection("127.0.0.1", daemon.port)
     begun = time.monotonic()
 

@@ -12,7 +12,7 @@ from catalogue import Entry, case
 from expecting import PROBLEM as PROBLEM_LINE
 from expecting import Audit, assert_nobody_was_asked, assert_nothing_ran, expect_http, memory_stays_flat, variants
 from http_asking import PROBLEM, RPC, STARTS, begin, expect_answer, post, read_answer
-from http_daemon import HttpDaemon
+from http_daemon import HttpDaemon, RawConnection
 from http_doors import HTTP_LOOKS
 from running_server import read_to_end
 from threaded_daemon import TOKEN, ThreadedDaemon, threaded_daemon
@@ -95,36 +95,36 @@ async def test_a_body_that_says_it_is_too_big(open_doors: Start, entry: Entry) -
     assert_nothing_ran(doors)
 
 
-@case("HT-06")
-async def test_a_body_that_does_not_say_it_is_too_big(open_doors: Start, entry: Entry) -> None:
-    doors = await open_doors(max_body_bytes=KIB)
-
+async def expect_all_refuse(doors: HttpDaemon, entry: Entry, send: Callable[[RawConnection, str], None]) -> None:
+    """Fail unless every door answers what `send` sends it as the entry says, and does nothing else."""
     with variants() as variant:
         for path in STARTS:
             with variant(path):
                 async with doors.raw() as connection:
-                    begin(connection, path, content_length="", transfer_encoding="chunked")
-                    for _ in range(5):
-                        connection.writer.write(b"100\r\n" + b" " * 256 + b"\r\n")
-                    # It does not wait for an end that never comes.
+                    send(connection, path)
                     expect_http(entry, await read_answer(connection))
 
     assert_nobody_was_asked(doors)
     assert_nothing_ran(doors)
 
 
+@case("HT-06")
+async def test_a_body_that_does_not_say_it_is_too_big(open_doors: Start, entry: Entry) -> None:
+    def send(connection: RawConnection, path: str) -> None:
+        begin(connection, path, content_length="", transfer_encoding="chunked")
+        for _ in range(5):
+            connection.writer.write(b"100\r\n" + b" " * 256 + b"\r\n")
+        # The answer does not wait for an end that never comes.
+
+    await expect_all_refuse(await open_doors(max_body_bytes=KIB), entry, send)
+
+
 @case("HT-07")
 async def test_a_client_that_asks_whether_to_send_too_much(open_doors: Start, entry: Entry) -> None:
-    doors = await open_doors(max_body_bytes=KIB)
+    def send(connection: RawConnection, path: str) -> None:
+        begin(connection, path, content_length=str(KIB + 1), expect="100-continue")
 
-    with variants() as variant:
-        for path in STARTS:
-            with variant(path):
-                async with doors.raw() as connection:
-                    begin(connection, path, content_length=str(KIB + 1), expect="100-continue")
-                    expect_http(entry, await read_answer(connection))
-
-    assert_nobody_was_asked(doors)
+    await expect_all_refuse(await open_doors(max_body_bytes=KIB), entry, send)
 
 
 @case("HT-08")

@@ -2,22 +2,19 @@
 
 import asyncio
 import ipaddress
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 from catalogue import Entry, case
-from command_daemon import becomes_true
 from expecting import Audit, assert_nothing_ran, count_starts, variants
 from http_asking import PROBLEM, expect_answer, post
 from http_daemon import HttpDaemon
-from observing import until
+from observing import becomes_true, until
 from scripted_server import respond, scripted
 
 from ws_subprocess.auth.outgoing import Outgoing, OutgoingRules, UndeliveredError
 from ws_subprocess.errors import FAULTS
-
-Start = Callable[..., Awaitable[HttpDaemon]]
 
 
 async def get(daemon: HttpDaemon, path: str, **query: str) -> Any:

@@ -333,13 +333,13 @@ runpy.run_module("ws_subprocess", run_name="__main__", alter_sys=True)
 
 @case("JW-28")
 async def test_a_clock_that_is_set_back(
-    start_process: StartDaemon, tmp_path: Path, key_file: Path, entry: Entry
+    start_daemon: StartDaemon, tmp_path: Path, key_file: Path, entry: Entry
 ) -> None:
     entry.wants("ok")
     offset = tmp_path / "offset"
     offset.write_text("0")
     keys = ("--jwt-key", f"HS256:file:{key_file}", "--jwt-audience", AUDIENCE, "--state-dir", str(tmp_path / "state"))
-    daemon = await start_process(*keys, program=(PROGRAM[0], "-c", SET_CLOCK, str(offset), *PROGRAM[1:]))
+    daemon = await start_daemon(*keys, program=(PROGRAM[0], "-c", SET_CLOCK, str(offset), *PROGRAM[1:]))
     echo = {"command": "/bin/sh", "args": ["-c", "stty raw -echo; echo ready; exec cat"]}
 
     async with daemon.open(build_token(**echo)) as lasting, daemon.open(build_token(**echo, max_lifetime_s=2)) as short:

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import pytest
 from cli_program import run_program
 
 from ws_subprocess.config.settings import SETTINGS
@@ -39,6 +40,14 @@ def test_show_can_print_json() -> None:
     assert rows["allow_origins"] == {"value": ["https://a.example"], "origin": "--allow-origin"}
     assert rows["ring_bytes"] == {"value": 2 * 1024 * 1024, "origin": "--ring-bytes"}
     assert rows["compression"] == {"value": False, "origin": "default"}
+
+
+@pytest.mark.parametrize("args", [[], ["--json"]])
+def test_show_tells_no_password(args: list[str]) -> None:
+    result = run_program("config", "show", *args, "--database-url", "postgresql+psycopg://me:s3cret@db.example/jobs")
+
+    assert "postgresql+psycopg://***@db.example/jobs" in result.stdout
+    assert "s3cret" not in result.stdout
 
 
 def test_show_warns_of_a_variable_that_is_no_setting() -> None:

@@ -285,6 +285,40 @@ def test_a_file_in_the_folder_s_place_is_a_problem(tmp_path: Path, below: str) -
     assert finding.advice
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+@pytest.mark.parametrize("name", ["closed", "closed/state"])
+def test_a_folder_that_this_account_may_not_look_into_is_a_problem(tmp_path: Path, name: str) -> None:
+    for folder in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
+        folder.chmod(0o755)
+    (tmp_path / "closed").mkdir(mode=0o700)
+    os.setresuid(65534, 65534, 0)
+    try:
+        finding = only(files.check_state_dir(state_settings(tmp_path / name)), "state_dir")
+    finally:
+        os.setresuid(0, 0, 0)
+
+    assert finding.state is State.PROBLEM
+    assert finding.advice
+
+
+def test_commands_are_counted_and_what_is_wrong_with_their_file_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "commands.toml"
+
+    def check(text: str) -> list[Finding]:
+        path.write_text(text)
+        return list(files.check_commands_file(Settings(commands_file=str(path))))
+
+    echo = '[[command]]\nname = "a"\ncommand = "/bin/echo"\n'
+    (ready,) = check(echo)
+    (broken,) = check(echo + "colour = 1\n")
+    absent, counted = check(f'{echo}[[command]]\nname = "b"\ncommand = "{tmp_path}/none"\n')
+
+    assert (ready.state, ready.found) == (State.OK, f"{path}: 1 command")
+    assert (broken.state, broken.found.partition(":")[0]) == (State.PROBLEM, str(path))
+    assert (absent.state, f"{tmp_path}/none" in absent.found, bool(absent.advice)) == (State.WARNING, True, True)
+    assert counted.found == f"{path}: 2 commands"
+
+
 def test_a_folder_that_anyone_may_write_to_is_a_problem(tmp_path: Path) -> None:
     tmp_path.chmod(0o777)
 

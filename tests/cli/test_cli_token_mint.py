@@ -16,6 +16,8 @@ from ws_subprocess.errors import REASONS
 
 KINDS = {"secret": "HS256", "rsa": "RS256", "P-256": "ES256", "P-384": "ES384", "P-521": "ES512", "ed25519": "EdDSA"}
 
+ALLOW = '[{"door": "exec", "command": "/bin/echo"}]'
+
 
 @pytest.fixture
 def key(tmp_path: Path) -> str:
@@ -144,6 +146,7 @@ def test_audience_issuer_and_type_come_from_the_daemons_settings(key: str) -> No
         (["--claim", "env={\"LD_PRELOAD\":\"x\"}", "--", "/bin/true"], "env LD_PRELOAD: may not be set by a grant"),
         (["--claim", "user=me", "--", "/bin/true"], "--claim: user: its value is no JSON; write user=5"),
         (["--alg", "ES256", "--", "/bin/true"], "ES256 signs with a private key (PEM)"),
+        (["--claim", 'command=""', "--claim", f"allow={ALLOW}"], "command: '' is not an absolute path"),
         (["--", "/bin/true", "x" * 9000], "bytes, which no door takes; at most 8192"),
     ],
 )  # fmt: skip
@@ -183,11 +186,9 @@ def test_a_key_on_the_command_line_is_not_repeated() -> None:
 
 
 def test_a_token_that_leaves_the_command_to_the_client_can_be_made(key: str) -> None:
-    allow = [{"door": "exec", "command": "/bin/echo"}]
+    token = mint(key, "--claim", f"allow={ALLOW}")
 
-    token = mint(key, "--claim", f"allow={json.dumps(allow)}")
-
-    assert read_part(token, 1)["allow"] == allow
+    assert json.dumps(read_part(token, 1)["allow"]) == ALLOW
     assert "out of allow" in inspect(token, "--key", key).stdout
 
 

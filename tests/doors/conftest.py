@@ -6,19 +6,8 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-import uvloop
 from daemon import SERVERS, Daemon, run_daemon
-
-
-def pytest_asyncio_loop_factories() -> dict[str, Callable[[], Any]]:
-    """Serve on uvloop; `tests/test_app.py` has the other one."""
-    return {"uvloop": uvloop.new_event_loop}
-
-
-@pytest.fixture(scope="session", autouse=True)
-def libuv_is_warm() -> None:
-    """libuv opens one pipe for the whole process with its first loop; let no test be blamed for it."""
-    uvloop.new_event_loop().close()
+from uvloops import libuv_is_warm, pytest_asyncio_loop_factories  # noqa: F401 - pytest looks for them here
 
 
 @pytest.fixture(params=list(SERVERS))

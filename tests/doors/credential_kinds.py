@@ -18,6 +18,8 @@ from gated_daemon import (
 )
 from scripted_server import respond
 
+from ws_subprocess.auth.tokens_file import show_hash
+
 
 @dataclass(frozen=True, slots=True)
 class Kind:
@@ -76,9 +78,7 @@ KINDS: dict[str, Kind] = {
     "static of another door": Kind(lambda _: ELSEWHERE, "denied", "token_door"),
     "static that has lapsed": Kind(lambda _: LAPSED, "denied", "token_expired"),
     "static with a letter more": Kind(lambda _: STATIC + "x", "denied", is_asked=True),
-    "static by its hash": Kind(
-        lambda _: "sha256:1f7eb5a4c1b4a1d1a6e5ad1d1d3b8f5e0c1f3f4f9c0d5f6a7b8c9d0e1f2a3b4c", "denied", is_asked=True
-    ),
+    "static by its hash": Kind(lambda _: show_hash(STATIC), "denied", is_asked=True),
     "signed": Kind(lambda gated: gated.sign()),
     "signed, once": Kind(lambda gated: gated.sign(jti="a-number"), counts_once=True),
     "signed, expired": Kind(lambda gated: gated.sign(iat=PAST, exp=PAST + 60), "denied", "jwt_expired"),

@@ -3,15 +3,14 @@
 import asyncio
 import contextlib
 import json
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-import uvicorn
 from scripted_server import ScriptedServer, read_body, respond, scripted, target
+from uvicorn_serving import serve_with_uvicorn
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 from websockets.typing import Subprotocol
@@ -208,36 +207,10 @@ async def _serve_ours(app: App, trusted_proxies: tuple[str, ...]) -> AsyncIterat
         server.close_listeners()
 
 
-class PromptServer(uvicorn.Server):
-    """uvicorn's server; but it does not look only ten times a second whether it should end."""
-
-    async def main_loop(self) -> None:
-        self.stop = asyncio.Event()
-        await self.on_tick(0)
-        await self.stop.wait()
-
-
 @asynccontextmanager
 async def _serve_with_uvicorn(app: App, trusted_proxies: tuple[str, ...]) -> AsyncIterator[int]:
-    sock = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(
-        app,
-        ws="websockets-sansio",
-        http="h11",
-        log_config=None,
-        timeout_graceful_shutdown=1,
-        forwarded_allow_ips=list(trusted_proxies),
-    )
-    server = PromptServer(config)
-    task = asyncio.ensure_future(server.serve(sockets=[sock]))
-    try:
-        async with asyncio.timeout(WAIT_S):
-            while not server.started:  # noqa: ASYNC110 - uvicorn tells in no other way
-                await asyncio.sleep(0.002)
-        yield sock.getsockname()[1]
-    finally:
-        server.stop.set()
-        await task
+    async with serve_with_uvicorn(app, ws="websockets-sansio", forwarded_allow_ips=list(trusted_proxies)) as port:
+        yield port
 
 
 SERVERS = {"ours": _serve_ours, "uvicorn": _serve_with_uvicorn}

@@ -165,6 +165,23 @@ async def test_from_a_foreign_page_or_name_nothing_counts_and_no_token_is_used_u
     assert (good.status_code, read_code(GATED[door], good)) == expect_code(KINDS["static"], GATED[door])
 
 
+@every_door
+async def test_a_path_that_is_spelled_otherwise_leads_nowhere_and_no_token_is_used_up(gated: Gated, door: Door) -> None:
+    """A proxy's rules for `/process` do not see `/%70rocess`."""
+    ask, token = GATED[door], gated.sign(jti="once")
+    spelled = f"/%{ord(ask.path[1]):02x}{ask.path[2:]}"
+    async with httpx.AsyncClient(trust_env=False) as client:
+        # As it is: httpx itself would spell it right.
+        url = httpx.URL(f"http://{gated.daemon.host}").copy_with(raw_path=spelled.encode())
+        headers = {**PROBLEM, **ask.headers, "Authorization": f"Bearer {token}"}
+        response = await client.request(door[0], url, content=ask.content, headers=headers)
+
+    missing = (501, "not_implemented") if ask.path == "/process" else (404, "not_found")
+    assert (response.status_code, response.json()["code"]) == missing
+    assert nothing_happened(gated.daemon)
+    assert (await gated.daemon.knock(f"/ws?token={token}")).status == 101, "the token is as good as before"
+
+
 @every_start
 async def test_a_request_that_is_none_uses_no_token_up(gated: Gated, door: Door) -> None:
     token, ask = gated.sign(jti="once"), HTTP_STARTS[door]

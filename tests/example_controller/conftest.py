@@ -1,16 +1,16 @@
 """The example controller on a real port, with a clock that only tests turn."""
 
-import asyncio
 import html
+import itertools
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 import pytest
-import uvicorn
+from uvicorn_serving import serve_with_uvicorn
 
 from example_controller.app import create_app
 from example_controller.database import Database
@@ -79,25 +79,22 @@ ServeSite = Callable[..., Awaitable[Site]]
 @pytest.fixture
 async def serve_site(tmp_path: Path) -> AsyncIterator[ServeSite]:
     """A function that starts a controller; all end with the test."""
-    running: list[tuple[uvicorn.Server, asyncio.Task[None], Database]] = []
+    async with AsyncExitStack() as stack:
+        count = itertools.count()
 
-    async def serve(only_program: Program | None = None, daemon: str = DAEMON, key: bytes | None = None) -> Site:
-        clock = Clock()
-        database = Database(str(tmp_path / f"controller{len(running)}.sqlite3"), clock)
-        for name, password_hash in PASSWORD_HASHES.items():
-            database.add_user(name, password_hash)
-        listener = listen(Address("127.0.0.1", 0))
-        origin = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        app = create_app(database, origin, daemon, only_program, key)
-        server = uvicorn.Server(uvicorn.Config(app, ws="none", log_config=None, proxy_headers=False))
-        running.append((server, asyncio.create_task(server.serve(sockets=[listener])), database))
-        return Site(origin, database, clock)
+        async def serve(only_program: Program | None = None, daemon: str = DAEMON, key: bytes | None = None) -> Site:
+            clock = Clock()
+            database = Database(str(tmp_path / f"controller{next(count)}.sqlite3"), clock)
+            stack.callback(database.close)
+            for name, password_hash in PASSWORD_HASHES.items():
+                database.add_user(name, password_hash)
+            listener = listen(Address("127.0.0.1", 0))
+            origin = f"http://127.0.0.1:{listener.getsockname()[1]}"
+            app = create_app(database, origin, daemon, only_program, key)
+            await stack.enter_async_context(serve_with_uvicorn(app, listener, http="auto", proxy_headers=False))
+            return Site(origin, database, clock)
 
-    yield serve
-    for server, task, database in running:
-        server.should_exit = True
-        await task
-        database.close()
+        yield serve
 
 
 @pytest.fixture

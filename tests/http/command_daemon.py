@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import pytest
-from http_daemon import WAIT_S, HttpDaemon, run_http_daemon
+from http_daemon import HttpDaemon, run_http_daemon
+from observing import becomes_true
 
 COMMANDS = """
 [[command]]
@@ -101,16 +101,6 @@ class CommandDaemon:
         """Return what is left of uploads."""
         folder = self.state_dir / "spool" / "uploads"
         return await asyncio.to_thread(lambda: list(folder.iterdir()) if folder.exists() else [])
-
-
-async def becomes_true(condition: Callable[[], Awaitable[object]], what: str) -> None:
-    """Wait until a condition that has to be asked for holds."""
-    try:
-        async with asyncio.timeout(WAIT_S):
-            while not await condition():  # noqa: ASYNC110 - what is waited for happens elsewhere
-                await asyncio.sleep(0.01)
-    except TimeoutError:
-        pytest.fail(f"{what}: not within {WAIT_S} s")
 
 
 StartCommands = Callable[..., Awaitable[CommandDaemon]]

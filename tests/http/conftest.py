@@ -4,27 +4,18 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any
 
 import pytest
 import pytest_asyncio
-import uvloop
-from command_daemon import CommandDaemon, run_command_daemon
-from http_daemon import SERVERS, HttpDaemon, run_http_daemon
 
 # What starts and watches the real program.
 sys.path.append(str(Path(__file__).parents[1] / "system"))
 
-
-def pytest_asyncio_loop_factories() -> dict[str, Callable[[], Any]]:
-    """Serve on uvloop."""
-    return {"uvloop": uvloop.new_event_loop}
-
-
-@pytest.fixture(scope="session", autouse=True)
-def libuv_is_warm() -> None:
-    """libuv opens one pipe for the whole process with its first loop; let no test be blamed for it."""
-    uvloop.new_event_loop().close()
+from command_daemon import CommandDaemon, run_command_daemon
+from embedding import build  # noqa: F401 - pytest looks for it here
+from http_daemon import SERVERS, HttpDaemon, run_http_daemon
+from javascript import chromium  # noqa: F401 - and for this
+from uvloops import libuv_is_warm, pytest_asyncio_loop_factories  # noqa: F401 - and for these
 
 
 @pytest.fixture(params=list(SERVERS))
@@ -46,6 +37,18 @@ async def start_ours() -> AsyncIterator[Callable[..., Awaitable[HttpDaemon]]]:
     """Return a function that starts a daemon with settings as keywords, on our server."""
     async with AsyncExitStack() as stack:
         yield lambda **settings: stack.enter_async_context(run_http_daemon("ours", **settings))
+
+
+@pytest_asyncio.fixture
+async def payloads(start_http: Callable[..., Awaitable[HttpDaemon]], tmp_path: Path) -> HttpDaemon:
+    """A daemon with the payload door, on either server."""
+    return await start_http(payloads_door=True, state_dir=str(tmp_path))
+
+
+@pytest_asyncio.fixture
+async def rpc(start_http: Callable[..., Awaitable[HttpDaemon]]) -> HttpDaemon:
+    """A daemon with the rpc door, on either server."""
+    return await start_http(rpc_door=True)
 
 
 @pytest_asyncio.fixture

@@ -91,10 +91,10 @@ def describe_all_doors() -> dict[str, Any]:
     return {"servers": [{"url": "/"}], **document}
 
 
-def settings_of_all_doors(folder: Path) -> dict[str, Any]:
+def settings_of_all_doors(folder: Path, commands_toml: str = COMMANDS) -> dict[str, Any]:
     """Return settings that open every door, with files below `folder`."""
     commands = folder / "commands.toml"
-    commands.write_text(COMMANDS)
+    commands.write_text(commands_toml)
     state_dir = folder / "state"
     state_dir.mkdir(mode=0o700, exist_ok=True)
     return {

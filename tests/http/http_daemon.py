@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -10,8 +9,8 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import httpx
-import uvicorn
 from scripted_server import ScriptedServer, read_body, respond, scripted, target
+from uvicorn_serving import serve_with_uvicorn
 
 from ws_subprocess.address import Tcp
 from ws_subprocess.app import App, create_app
@@ -154,36 +153,10 @@ def _find_port(url: str) -> int:
     return int(url.rpartition(":")[2])
 
 
-class _PromptServer(uvicorn.Server):
-    """uvicorn's server; but it does not look only ten times a second whether it should end."""
-
-    async def main_loop(self) -> None:
-        self.stop = asyncio.Event()
-        await self.on_tick(0)
-        await self.stop.wait()
-
-
 @asynccontextmanager
 async def _serve_with_uvicorn(app: App, settings: Settings) -> AsyncIterator[_Serving]:
-    sock = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(
-        app,
-        ws="none",
-        http="h11",
-        log_config=None,
-        timeout_graceful_shutdown=1,
-        forwarded_allow_ips=list(settings.trusted_proxies),
-    )
-    server = _PromptServer(config)
-    task = asyncio.ensure_future(server.serve(sockets=[sock]))
-    try:
-        async with asyncio.timeout(WAIT_S):
-            while not server.started:  # noqa: ASYNC110 - uvicorn tells in no other way
-                await asyncio.sleep(0.002)
-        yield _Serving(sock.getsockname()[1])
-    finally:
-        server.stop.set()
-        await task
+    async with serve_with_uvicorn(app, forwarded_allow_ips=list(settings.trusted_proxies)) as port:
+        yield _Serving(port)
 
 
 SERVERS = {"ours": _serve_ours, "uvicorn": _serve_with_uvicorn}

@@ -1,26 +1,39 @@
 """Somebody's own application with functions to call, on a real socket, and a weeRPC client for it."""
 
-import asyncio
 import json
-import socket
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import logging
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import httpx
-import uvicorn
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.sessions import SessionMiddleware
 from starlette.types import ASGIApp
+from uvicorn_serving import serve_with_uvicorn
+
+from ws_subprocess.rpc import RPC, RPCAuthSessionKey, RPCResponse, current_request
 
 WAIT_S = 10.0
 JSON = {"Content-Type": "application/json"}
+LOGGED_IN = RPCAuthSessionKey("logged_in", [True])
 
 
-class _PromptServer(uvicorn.Server):
-    """uvicorn's server; but it does not look only ten times a second whether it should end."""
+def add_numbers(data: Any) -> Any:
+    """The function of the readme."""
+    if isinstance(data, list):
+        return RPCResponse.success(sum(data), "Function 'add_numbers' executed successfully")
+    return None
 
-    async def main_loop(self) -> None:
-        self.stop = asyncio.Event()
-        await self.stop.wait()
+
+def log_in(data: Any) -> Any:
+    current_request().session.update(data)
+    return RPCResponse.success()
+
+
+def build_app() -> Starlette:
+    return Starlette(middleware=[Middleware(SessionMiddleware, secret_key="only for tests")])
 
 
 class WeeClient:
@@ -56,16 +69,34 @@ class WeeClient:
 @asynccontextmanager
 async def serve_app(app: ASGIApp, path: str = "/rpc") -> AsyncIterator[WeeClient]:
     """Serve an application until the block ends."""
-    sock = socket.create_server(("127.0.0.1", 0))
-    server = _PromptServer(uvicorn.Config(app, ws="none", http="h11", log_config=None, timeout_graceful_shutdown=1))
-    task = asyncio.ensure_future(server.serve(sockets=[sock]))
-    url = f"http://127.0.0.1:{sock.getsockname()[1]}"
+    async with (
+        serve_with_uvicorn(app) as port,
+        httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=WAIT_S, trust_env=False) as http,
+    ):
+        yield WeeClient(http, path)
+
+
+@asynccontextmanager
+async def serving(*, path: str = "/rpc", **options: Any) -> AsyncIterator[WeeClient]:
+    """Serve `RPC` with these options, `add_numbers` if no functions are given."""
+    app = build_app()
+    rpc = RPC(app, **{"url_prefix": path, "functions": {"add_numbers": add_numbers}, **options})
     try:
-        async with asyncio.timeout(WAIT_S):
-            while not server.started:  # noqa: ASYNC110 - uvicorn tells in no other way
-                await asyncio.sleep(0.002)
-        async with httpx.AsyncClient(base_url=url, timeout=WAIT_S, trust_env=False) as http:
-            yield WeeClient(http, path)
+        async with serve_app(app, path) as client:
+            yield client
     finally:
-        server.stop.set()
-        await task
+        rpc.close()
+
+
+@contextmanager
+def logged(level: int = logging.WARNING) -> Iterator[list[logging.LogRecord]]:
+    """Collect what the package logs meanwhile."""
+    records: list[logging.LogRecord] = []
+    handler = logging.Handler(level)
+    handler.emit = records.append  # type: ignore[method-assign]
+    logger = logging.getLogger("ws_subprocess")
+    logger.addHandler(handler)
+    try:
+        yield records
+    finally:
+        logger.removeHandler(handler)

@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import ipaddress
 import json
+import sqlite3
 import ssl
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, closing
@@ -246,19 +247,28 @@ async def test_a_client_is_called_back_when_its_job_has_ended(start_commands: St
 
 
 async def test_a_result_can_be_fetched_when_its_url_hears_of_it(start_commands: StartCommands, tmp_path: Path) -> None:
-    found: list[int] = []
+    """Also when it takes a while to be written down."""
+    seen: list[str] = []
 
     async def fetch(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        key = json.loads(read_body(server.requests[-1]))["data"]["key"]
-        found.append(len((await commands.get("echo", key)).json()["report"]))
+        seen.append((await commands.get("sh", key)).json()["report"])
         writer.write(respond("ok"))
 
     async with scripted(fetch) as server:
         commands: CommandDaemon = await start_commands(commands=write_file(tmp_path, server))
-        await commands.start("echo", args=["x"], callback_url=f"http://127.0.0.1:{server.port}/")
-        await until(lambda: found, "the call")
+        app, go = commands.http.app, tmp_path / "go"
+        script = f"while [ ! -e {go} ]; do sleep 0.01; done; echo x"
+        key = await commands.start("sh", args=[script], callback_url=f"http://127.0.0.1:{server.port}/")
+        await until(lambda: len(app.registry) == 1, "the command")
+        with closing(sqlite3.connect(commands.state_dir / "jobs.sqlite3", isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            go.touch()
+            await until(lambda: app.jobs._waiters == 1, "a delivery that waits")
+            seen.append("not written down yet")
+            other.execute("ROLLBACK")
+        await until(lambda: len(seen) == 2, "the call")
 
-    assert found == [2]
+    assert seen == ["not written down yet", "x\n"]
 
 
 async def test_a_call_that_fails_is_made_again_under_the_same_name(

@@ -5,6 +5,7 @@ import json
 from typing import Any
 
 import httpx
+import pytest
 from command_daemon import CommandDaemon, StartCommands, run_command_daemon
 
 SLOW = "for i in 1 2 3; do echo line $i; echo err $i >&2; sleep 0.1; done"
@@ -232,11 +233,28 @@ async def test_a_request_that_is_sent_again_is_done_once(commands: CommandDaemon
     assert (tmp_path / "runs").read_text() == "x\n"
 
 
-async def test_an_idempotency_key_of_another_request_is_refused(commands: CommandDaemon) -> None:
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"args": ["y"]},
+        {"stdin": "y"},
+        {"stdin": ""},
+        {"timeout": 5},
+        {"callback_context": {"a": 1}},
+        {"keep_stdin": True},
+        {"retention": "once"},
+        {"priority": -1},
+        {"force_unique_key": True},
+    ],
+    ids=str,
+)
+async def test_an_idempotency_key_of_another_request_is_refused(
+    commands: CommandDaemon, changes: dict[str, object]
+) -> None:
     headers = {"Idempotency-Key": "order-67"}
     await commands.client.post("/commands/keep", json={"args": ["x"]}, headers=headers)
 
-    other = await commands.client.post("/commands/keep", json={"args": ["y"]}, headers=headers)
+    other = await commands.client.post("/commands/keep", json={"args": ["x"], **changes}, headers=headers)
     bad = await commands.client.post("/commands/keep", json={}, headers={"Idempotency-Key": "two words"})
 
     assert (other.status_code, other.json()["code"]) == (409, "idempotency_conflict")

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import httpx
 import pytest
-from command_daemon import COMMANDS, CommandDaemon, StartCommands, becomes_true
+from command_daemon import COMMANDS, CommandDaemon, StartCommands
 from http_daemon import BEARER, TOKEN
-from observing import is_alive, until
+from observing import becomes_true, is_alive, until
 
 TREE = "sleep 1000 & echo $! $$ > {file}; sleep 1000"
 
@@ -188,6 +188,19 @@ async def test_head_does_not_consume(commands_anywhere: CommandDaemon) -> None:
     assert (await commands_anywhere.report("sh", key))["report"] == "x\n"
 
 
+async def test_head_does_not_consume_a_failure_either(commands_anywhere: CommandDaemon) -> None:
+    key = await commands_anywhere.start("missing")
+    await commands_anywhere.ends("missing")
+
+    head = await commands_anywhere.client.head(f"/commands/missing?key={key}")
+    told = await commands_anywhere.get("missing", key)
+    gone = await commands_anywhere.get("missing", key)
+
+    assert (head.status_code, head.content) == (400, b"")
+    assert (told.status_code, told.json()["key"]) == (400, key)
+    assert gone.status_code == 404, "it is read once, as every result"
+
+
 async def test_a_report_that_was_not_sent_to_its_end_is_not_lost(commands: CommandDaemon) -> None:
     key = await commands.start("sh", args=["head -c 30000000 /dev/zero"])
     await commands.ends("sh")
@@ -219,21 +232,29 @@ def _read_memory() -> int:
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
-async def test_jobs_of_others_are_not_there(commands: CommandDaemon) -> None:
-    commands.http.allow("other", principal="other")
+# Who has no principal shares none with others who have none.
+strangers = pytest.mark.parametrize("grant", [{}, {"principal": "other"}], ids=["nobody's", "somebody's"])
+
+
+@strangers
+async def test_jobs_of_others_are_not_there(commands: CommandDaemon, grant: dict[str, str]) -> None:
+    commands.http.allow("other", **grant)
     key = await commands.start("sh", args=["sleep 1000"])
     other = {"Authorization": "Bearer other"}
 
-    for method in ("GET", "DELETE"):
-        theirs = await commands.client.request(method, f"/commands/sh?key={key}", headers=other)
-        unknown = await commands.client.request(method, "/commands/sh?key=00000000", headers=other)
+    for method, path in (("GET", ""), ("DELETE", ""), ("GET", "/output"), ("POST", "/input")):
+        theirs = await commands.client.request(method, f"/commands/sh{path}?key={key}", headers=other)
+        unknown = await commands.client.request(method, f"/commands/sh{path}?key=00000000", headers=other)
 
         assert theirs.status_code == unknown.status_code == 404
         assert theirs.text.replace(key, "00000000") == unknown.text
+    assert (await commands.client.get("/commands/sh/jobs", headers=other)).json()["jobs"] == []
+    assert (await commands.get("sh", key)).json()["status"] == "running"
 
 
-async def test_the_same_request_of_another_has_another_key(commands: CommandDaemon) -> None:
-    commands.http.allow("other", principal="other")
+@strangers
+async def test_the_same_request_of_another_has_another_key(commands: CommandDaemon, grant: dict[str, str]) -> None:
+    commands.http.allow("other", **grant)
     key = await commands.start("sh", args=["sleep 1000"])
 
     response = await commands.client.post(

@@ -1,9 +1,7 @@
 """Commands that Python code registers: the API of Flask-Shell2HTTP on our application, and on anybody's."""
 
-import asyncio
 import functools
 import logging
-import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,7 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
-from command_daemon import becomes_true
+from embedding import asking, run
 from http_daemon import SERVERS
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -24,32 +22,7 @@ from ws_subprocess.config.settings import Settings
 from ws_subprocess.errors import GateError
 from ws_subprocess.model import Credentials, LaunchRequest, Proposal
 from ws_subprocess.process.environ import is_refused
-from ws_subprocess.service.command_future import CommandFuture
 from ws_subprocess.shell2http import Shell2HTTP
-
-
-@asynccontextmanager
-async def asking(app: App | Starlette) -> AsyncIterator[httpx.AsyncClient]:
-    """Let an application live, and yield a client of it."""
-    lifespan = app.lifespan(app) if isinstance(app, App) else app.router.lifespan_context(app)
-    transport = httpx.ASGITransport(app)
-    async with lifespan, httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
-        yield client
-
-
-async def run(client: httpx.AsyncClient, path: str, **fields: Any) -> dict[str, Any]:
-    started = await client.post(path, json=fields)
-    assert started.status_code == 202, started.text
-    report = await client.get(path, params={"key": started.json()["key"], "wait": "true"})
-    found: dict[str, Any] = report.json()
-    return found
-
-
-@pytest.fixture(params=["ours", "starlette"])
-def build(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], App | Starlette]:
-    """Return a function that builds an application of either kind."""
-    settings = Settings(state_dir=str(tmp_path / "state"))
-    return Starlette if request.param == "starlette" else lambda: create_app(settings)
 
 
 async def test_a_registered_command_is_served(build: Callable[[], App | Starlette]) -> None:
@@ -136,97 +109,6 @@ async def test_a_program_that_is_not_there_is_told_by_its_name() -> None:
     assert started.status_code == 202
     assert report.status_code == 400
     assert report.json()["error"] == "[Errno 2] No such file or directory: 'no-such-program'"
-
-
-async def test_a_callback_hears_of_the_end_before_the_report_is_seen(build: Callable[[], App | Starlette]) -> None:
-    heard: list[tuple[dict[str, Any], dict[str, Any]]] = []
-    may_return = threading.Event()
-
-    def callback(context: dict[str, Any], future: CommandFuture) -> None:
-        heard.append((context, dict(future.result())))
-        assert may_return.wait(10)
-
-    app = build()
-    Shell2HTTP(app).register_command("echo", "echo", callback_fn=callback)
-
-    async with asking(app) as client:
-        started = (await client.post("/echo", json={"args": ["x"], "callback_context": {"a": 1}})).json()
-
-        async def is_heard() -> bool:
-            return bool(heard)
-
-        await becomes_true(is_heard, "the callback")
-        during = (await client.get(started["result_url"])).json()
-        may_return.set()
-        report = (await client.get("/echo", params={"key": started["key"], "wait": "true"})).json()
-
-    assert during["status"] == "running"
-    assert heard == [({"a": 1}, report)]
-
-
-async def test_a_callback_may_be_async_and_wait() -> None:
-    heard = []
-
-    async def callback(context: dict[str, Any], future: CommandFuture) -> None:
-        await asyncio.sleep(0)
-        heard.append((future.done(), future.running(), future.cancelled(), future.exception()))
-
-    app = Starlette()
-    Shell2HTTP(app).register_command("echo", "echo", callback)
-
-    async with asking(app) as client:
-        await run(client, "/echo")
-
-    assert heard == [(True, False, False, None)]
-
-
-def _replace(future: CommandFuture) -> None:
-    future._result = {"report": "replaced"}
-
-
-def _set(future: CommandFuture) -> None:
-    future.set_result({"report": "replaced"})
-
-
-def _change(future: CommandFuture) -> None:
-    future.result()["report"] = "replaced"
-
-
-@pytest.mark.parametrize("replace", [_replace, _set, _change])
-async def test_a_callback_may_replace_the_report(replace: Callable[[CommandFuture], None]) -> None:
-    app = Starlette()
-    Shell2HTTP(app).register_command("echo", "echo", lambda context, future: replace(future))
-
-    async with asking(app) as client:
-        assert (await run(client, "/echo"))["report"] == "replaced"
-
-
-@pytest.mark.parametrize("result", ["raised", "no json"])
-async def test_a_callback_that_fails_changes_nothing_and_is_logged(
-    result: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    def callback(context: dict[str, Any], future: CommandFuture) -> None:
-        if result == "raised":
-            raise ValueError("of the callback")
-        future.set_result({"report": object()})
-
-    app = Starlette()
-    Shell2HTTP(app).register_command("echo", "echo", callback)
-
-    async with asking(app) as client:
-        assert (await run(client, "/echo", args=["x"]))["report"] == "x\n"
-    assert "callback failed" in caplog.text
-
-
-async def test_a_callback_hears_of_a_command_that_could_not_start() -> None:
-    heard: list[object] = []
-    app = Starlette()
-    Shell2HTTP(app).register_command("x", "/nowhere/x", lambda context, future: heard.append(future.exception()))
-
-    async with asking(app) as client:
-        await run(client, "/x")
-
-    assert isinstance(heard[0], OSError)
 
 
 async def test_the_last_decorator_is_the_outermost() -> None:

@@ -1,6 +1,7 @@
 """Files for commands: multipart/form-data as clients send it, and as attackers do."""
 
 import asyncio
+import contextlib
 import json
 import os
 import tempfile
@@ -8,8 +9,9 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
-from command_daemon import CommandDaemon, StartCommands, becomes_true, run_command_daemon
+from command_daemon import CommandDaemon, StartCommands, run_command_daemon
 from http_daemon import TOKEN, HttpDaemon
+from observing import becomes_true
 from starlette.requests import Request
 from starlette.types import Message
 
@@ -58,6 +60,18 @@ async def test_curl_sends_files(commands_anywhere: CommandDaemon, tmp_path: Path
     report = await commands_anywhere.report("cat", json.loads(curled.out)["key"])
     assert report["report"] == "two\none\n"
     assert await commands_anywhere.list_uploads() == []
+
+
+async def test_a_command_elsewhere_finds_files_in_a_state_dir_that_is_named_from_here(tmp_path: Path) -> None:
+    commands = '[[command]]\nname = "cat"\ncommand = "/bin/cat"\ncwd = "/"\n'
+
+    with contextlib.chdir(tmp_path):
+        async with run_command_daemon(Path(), commands=commands) as daemon:
+            _, fields = await send(daemon, build_part("f", b"x", "name") + build_request(["@f"]) + END)
+            report = await daemon.report("cat", fields["key"])
+
+    assert not daemon.state_dir.is_absolute()
+    assert (report["report"], report["error"]) == ("x", "")
 
 
 async def test_a_file_is_stored_for_its_owner_alone_under_a_name_of_ours(commands: CommandDaemon) -> None:

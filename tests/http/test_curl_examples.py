@@ -50,3 +50,10 @@ async def test_a_payload_is_waited_for(start_ours: Start, tmp_path: Path) -> Non
 
     assert exit_code == 0
     assert (json.loads(out)["output"], json.loads(out)["exit_code"]) == ("hi\n", 3)
+
+
+async def test_a_payload_that_is_refused_is_no_success(start_ours: Start, tmp_path: Path) -> None:
+    daemon = await start_ours(payloads_door=True, state_dir=str(tmp_path))
+    daemon.grants.clear()
+
+    assert await run(daemon, "payload.sh", {"cmd": "true", "params": []}) == (22, b"")

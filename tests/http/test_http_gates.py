@@ -1,6 +1,6 @@
-"""Every route and method of all HTTP doors: who is turned away before anything is read, asked, or run.
+"""The description's word about who may ask, on both servers; that the description is whole, test_openapi.py makes sure.
 
-What there is comes from the description, which test_openapi.py holds to what the router has.
+What each kind of credential meets at each door, and what it uses up, has tests/doors.
 """
 
 from collections.abc import AsyncIterator, Iterable
@@ -15,23 +15,7 @@ from observing import list_children, until
 
 PROBLEM = {"Accept": "application/problem+json"}
 FOREIGN_HOST, FOREIGN_ORIGIN = {"Host": "evil.example"}, {"Origin": "https://evil.example"}
-STRANGER = {"Authorization": "Bearer nobody-knows-this-token"}
-
-# Doors that need no token, and why.
-PUBLIC = {
-    "GET /": "the page: the same for everybody, and without a token of no use",
-    "GET /docs": "the page: what the routes are, which their answers tell anyway",
-    "GET /openapi.json": "the same for programs",
-    "GET /static/{file}": "the pages' files: published with the package",
-    "GET /healthz": "says that the process lives, which a connection tells anyway",
-    "GET /readyz": "says whether it drains, which every start tells anyway",
-    "GET /metrics": "figures without names or secrets; for whom, the setting `metrics` says",
-    "OPTIONS /ws": "what a browser asks before it may send a header of its own; shares nothing with foreign pages",
-}
-# Needs a token, and says so in the terminal's own words; tests/doors/test_auth_matrix.py has its cases.
 TERMINAL = "GET /ws"
-# Whatever a call comes to is 200; the envelope says that it came to nothing.
-CALLS = ("POST /rpc", "POST /rpc/1.0")
 
 
 @pytest_asyncio.fixture
@@ -72,46 +56,28 @@ def tell(answers: dict[str, httpx.Response]) -> dict[str, tuple[int, str]]:
     return {name: (answer.status_code, answer.json()["code"]) for name, answer in answers.items()}
 
 
-async def test_what_is_public_is_named_here_with_its_reason(doors: EveryDoor) -> None:
-    assert {str(each) for each in list_operations(doors.document) if each.is_public} == PUBLIC.keys()
+async def test_what_the_description_calls_public_needs_no_token_and_all_the_rest_does(doors: EveryDoor) -> None:
+    answers = await ask_all(doors, list_operations(doors.document), {})
 
-
-@pytest.mark.parametrize(
-    "credentials",
-    [{}, {"Authorization": "Basic dXNlcjp0MGtlbg=="}, {"Sec-WebSocket-Protocol": "bearer.dDBrZW4"}],
-    ids=["none", "another scheme", "a subprotocol"],
-)
-async def test_without_a_token_every_route_answers_401_asks_nobody_and_runs_nothing(
-    doors: EveryDoor, credentials: dict[str, str]
-) -> None:
-    gated = list_gated(doors)
-
-    answers = await ask_all(doors, gated, credentials)
-
-    assert tell(answers) == {str(each): (401, "unauthorized") for each in gated}
-    assert {answer.headers["www-authenticate"] for answer in answers.values()} == {"Bearer"}
+    public = {str(each) for each in list_operations(doors.document) if each.is_public}
+    assert {name for name, answer in answers.items() if answer.status_code < 300} == public
+    refused = {name: answer for name, answer in answers.items() if name not in public}
+    # A terminal says it in its own words.
+    assert tell({TERMINAL: refused.pop(TERMINAL)}) == {TERMINAL: (400, "token_missing")}
+    assert tell(refused) == dict.fromkeys(refused, (401, "unauthorized"))
+    assert {answer.headers["www-authenticate"] for answer in refused.values()} == {"Bearer"}
     assert doors.http.questions == []
     assert has_begun_nothing(doors)
     assert await has_no_jobs(doors)
 
 
-async def test_a_token_in_the_query_counts_nowhere(doors: EveryDoor) -> None:
-    gated = list_gated(doors)
+async def test_what_needs_a_token_is_satisfied_with_a_good_one(doors: EveryDoor) -> None:
+    """The requests that are refused here lack nothing else."""
+    answers = await ask_all(doors, list_gated(doors), BEARER)
 
-    answers = {}
-    for each in gated:
-        url = httpx.URL(each.target).copy_merge_params({"token": "t0ken"})
-        answers[str(each)] = await doors.http.client.request(each.method, url, json=each.body, headers=PROBLEM)
-
-    assert tell(answers) == {str(each): (401, "unauthorized") for each in gated}
-    assert doors.http.questions == []
-    assert has_begun_nothing(doors)
-
-
-async def test_without_a_token_a_terminal_is_refused_in_its_own_words(doors: EveryDoor) -> None:
-    [terminal] = [each for each in list_operations(doors.document) if str(each) == TERMINAL]
-
-    assert tell(await ask_all(doors, [terminal], {})) == {TERMINAL: (400, "token_missing")}
+    assert {answer.status_code for answer in answers.values()} <= {200, 201, 202, 204, 404}
+    assert doors.http.questions
+    await until(lambda: not list_children(), "the commands' end")
 
 
 @pytest.mark.parametrize(
@@ -136,41 +102,6 @@ async def test_no_answer_may_be_read_by_a_foreign_page(doors: EveryDoor) -> None
 
     for name, answer in answers.items():
         assert not [header for header in answer.headers if header.startswith("access-control-")], name
-
-
-async def test_a_token_that_nobody_knows_runs_nothing_anywhere(doors: EveryDoor) -> None:
-    gated = list_gated(doors)
-
-    answers = await ask_all(doors, gated, STRANGER)
-
-    calls = {name: answers.pop(name) for name in CALLS}
-    # To who may not see it, a payload that is there and one that is not look the same.
-    assert tell(answers) == {name: (404, "job_unknown") if "{id}" in name else (403, "denied") for name in answers}
-    assert {(answer.status_code, answer.json()["ok"]) for answer in calls.values()} == {(200, False)}
-    assert has_begun_nothing(doors)
-    assert await has_no_jobs(doors)
-
-
-async def test_every_route_lets_the_good_token_in(doors: EveryDoor) -> None:
-    """The requests that are refused above lack nothing else."""
-    answers = await ask_all(doors, list_gated(doors), BEARER)
-
-    assert {answer.status_code for answer in answers.values()} <= {200, 201, 202, 204, 404}
-    assert doors.http.questions
-    await until(lambda: not list_children(), "the commands' end")
-
-
-async def test_while_draining_nothing_is_started_anywhere(doors: EveryDoor) -> None:
-    doors.http.app.begin_drain()
-    starts = [each for each in list_gated(doors) if each.body is not None]
-
-    answers = await ask_all(doors, starts, BEARER)
-
-    calls = {name: answers.pop(name) for name in CALLS}
-    assert answers
-    assert tell(answers) == dict.fromkeys(answers, (503, "draining"))
-    assert {answer.json()["ok"] for answer in calls.values()} == {False}
-    assert has_begun_nothing(doors)
 
 
 async def test_a_listener_of_its_own_is_guarded_alike() -> None:

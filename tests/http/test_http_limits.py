@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command_daemon import StartCommands, becomes_true
+from command_daemon import StartCommands
 from http_daemon import HttpDaemon
-from observing import until
+from observing import becomes_true, until
 
 Start = Callable[..., Awaitable[HttpDaemon]]
 KIB, MIB = 1024, 1024 * 1024

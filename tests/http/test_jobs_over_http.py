@@ -1,10 +1,6 @@
-"""Jobs of the real program over HTTP when it is killed at any moment, and when its disk is full: none is lost.
-
-That the same holds of the jobs service without HTTP is shown in tests/system/test_jobs_survive.py.
-"""
+"""Jobs of the real program over HTTP when it is killed at any moment, and when its disk is full: none is lost."""
 
 import asyncio
-import hashlib
 import random
 import signal
 import sqlite3
@@ -15,7 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
-from daemon_process import WAIT_S, DaemonProcess, launch
+from commands_program import TOKEN, launch_commands
+from daemon_process import WAIT_S, DaemonProcess
 from disks import fill, small_disk
 from observing import until
 from process_marks import find_marked, marking
@@ -26,21 +23,6 @@ JOBS_PER_LIFE = 25
 CLIENTS = 8
 # Their acceptance takes a tenth of a second, their running half of one.
 LONGEST_LIFE_S = 0.5
-TOKEN = "a-token-that-nobody-can-guess-0123456789"
-TOKENS = f"""
-[[token]]
-name = "tests"
-hash = "sha256:{hashlib.sha256(TOKEN.encode()).hexdigest()}"
-doors = ["commands"]
-allow = [{{ door = "commands", command = "/bin/sh" }}]
-"""
-COMMANDS = """
-[[command]]
-name = "sh"
-command = "/bin/sh"
-args = ["-c"]
-retention = "keep"
-"""
 PATH = "/commands/sh"
 
 
@@ -79,7 +61,7 @@ class Life:
 @asynccontextmanager
 async def living(folder: Path, state_dir: Path) -> AsyncIterator[Life]:
     """Run the daemon until the block ends, in which it may have been killed."""
-    daemon = _launch(folder, state_dir)
+    daemon = launch_commands(folder, state_dir)
     try:
         await daemon.ready()
         async with httpx.AsyncClient(
@@ -88,14 +70,6 @@ async def living(folder: Path, state_dir: Path) -> AsyncIterator[Life]:
             yield Life(daemon, client)
     finally:
         await daemon.end()
-
-
-def _launch(folder: Path, state_dir: Path) -> DaemonProcess:
-    folder.mkdir()
-    (folder / "commands.toml").write_text(COMMANDS)
-    (folder / "tokens.toml").write_text(TOKENS)
-    flags = ["--commands-file", str(folder / "commands.toml"), "--tokens-file", str(folder / "tokens.toml")]
-    return launch(folder, "serve", "--listen", "127.0.0.1:0", *flags, "--state-dir", str(state_dir))
 
 
 @dataclass

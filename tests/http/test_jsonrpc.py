@@ -7,16 +7,13 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from rpc_serving import JSON, WeeClient, serve_app
+from rpc_serving import JSON, LOGGED_IN, WeeClient, build_app, serve_app
 from starlette.applications import Starlette
-from starlette.middleware import Middleware
-from starlette.middleware.sessions import SessionMiddleware
 
-from ws_subprocess.rpc import RPC, RPCAuthSessionKey, RPCResponse
+from ws_subprocess.rpc import RPC, RPCResponse
 
 INVALID = {"jsonrpc": "2.0", "error": {"code": -32600, "message": "Invalid Request"}, "id": None}
 PARSE_ERROR = {"jsonrpc": "2.0", "error": {"code": -32700, "message": "Parse error"}, "id": None}
-LOGGED_IN = RPCAuthSessionKey("logged_in", [True])
 
 
 class Functions:
@@ -38,7 +35,7 @@ class Functions:
 @asynccontextmanager
 async def serving(functions: Functions | None = None, **options: Any) -> AsyncIterator[WeeClient]:
     found = functions or Functions()
-    app = Starlette(middleware=[Middleware(SessionMiddleware, secret_key="only for tests")])
+    app = build_app()
     rpc = RPC(app, url_prefix="/rpc", **options)
     rpc.functions(subtract=found.subtract, note=found.note)
     rpc.functions(fail=lambda _: RPCResponse.fail("sorry", {"left": 0}), broken=lambda _: 1 / 0)
@@ -58,6 +55,19 @@ def ask(method: Any, call_id: Any = 1, **rest: Any) -> dict[str, Any]:
 async def test_a_call_is_answered_with_its_result_and_id(params: Any) -> None:
     async with serving() as client:
         assert await client.send(ask("subtract", 3, params=params)) == {"jsonrpc": "2.0", "result": 19, "id": 3}
+
+
+@pytest.mark.parametrize("value", [0, False, "", [], {}, 0.0])
+async def test_falsy_results_and_error_data_survive(value: Any) -> None:
+    app = build_app()
+    rpc = RPC(app, url_prefix="/rpc")
+    rpc.functions(good=lambda _: RPCResponse.success(value), bad=lambda _: RPCResponse.fail("sorry", value))
+    async with serve_app(app) as client:
+        good, bad = await client.send(ask("good")), await client.send(ask("bad"))
+    rpc.close()
+
+    assert good == {"jsonrpc": "2.0", "result": value, "id": 1}
+    assert (bad["error"]["message"], bad["error"]["data"]) == ("sorry", value)
 
 
 @pytest.mark.parametrize("call_id", [0, -1, 1.5, "", "a", None, 2**70])
@@ -206,6 +216,25 @@ async def test_a_million_calls_are_too_big_to_be_read() -> None:
 async def test_an_empty_array_is_answered_as_weerpc_always_did() -> None:
     async with serving() as client:
         assert await client.tell([]) == "Request must not be empty."
+
+
+async def test_what_comes_after_the_deadline_of_its_batch_never_begins() -> None:
+    begun = []
+
+    async def nap(data: Any) -> Any:
+        begun.append(data)
+        await asyncio.sleep(1000)
+
+    app = Starlette()
+    rpc = RPC(app, url_prefix="/rpc", functions={"nap": nap}, timeout_s=0.05)
+    try:
+        async with serve_app(app) as client:
+            answers = await client.send([ask("nap", number, params=[number]) for number in range(3)])
+    finally:
+        rpc.close()
+
+    assert begun == [[0]]
+    assert [answer["error"]["code"] for answer in answers] == [-32002] * 3
 
 
 async def test_one_deadline_holds_for_a_whole_batch() -> None:

@@ -14,13 +14,14 @@ const DOCUMENT = {
     },
     "/jobs/{id}": {
       parameters: [{ name: "id", in: "path", required: true }],
-      get: { parameters: [{ name: "key", in: "query", required: true }, { name: "wait", in: "query" }], responses: { 200: { $ref: "#/components/responses/a~1b" } } },
       delete: { security: [], responses: { 204: {} } },
+      get: { parameters: [{ name: "key", in: "query", required: true }, { name: "wait", in: "query" }], responses: { 200: { $ref: "#/components/responses/a~1b" } } },
     },
+    "/jobs/{id}/input": { post: { security: [], requestBody: { content: { "application/octet-stream": {} } }, responses: { 204: {} } } },
   },
   components: { responses: { "a/b": { content: { "text/event-stream": {} } } } },
 };
-const [POST, GET, DELETE] = listOperations(DOCUMENT);
+const [POST, DELETE, GET, INPUT] = listOperations(DOCUMENT);
 
 /** The words that a shell makes of a line. */
 function split(line) {
@@ -29,8 +30,8 @@ function split(line) {
 
 test("operations stand in the order of the description, each with the parameters of its path", () => {
   assert.deepEqual(
-    [POST, GET, DELETE].map(({ path, method, parameters }) => [path, method, parameters.map(({ name }) => name)]),
-    [["/jobs", "post", []], ["/jobs/{id}", "get", ["id", "key", "wait"]], ["/jobs/{id}", "delete", ["id"]]],
+    [POST, DELETE, GET, INPUT].map(({ path, method, parameters }) => [path, method, parameters.map(({ name }) => name)]),
+    [["/jobs", "post", []], ["/jobs/{id}", "delete", ["id"]], ["/jobs/{id}", "get", ["id", "key", "wait"]], ["/jobs/{id}/input", "post", []]],
   );
 });
 
@@ -48,6 +49,10 @@ test("a route without a token gets none", () => {
   assert.deepEqual(split(curlLine(DOCUMENT, "http://h", DELETE)), ["curl", "-X", "DELETE", "http://h/jobs/ID"]);
 });
 
+test("a body of bytes comes from a file", () => {
+  assert.deepEqual(split(curlLine(DOCUMENT, "http://h", INPUT)), ["curl", "-H", "Content-Type: application/octet-stream", "--data-binary", "@FILE", "http://h/jobs/ID/input"]);
+});
+
 test("a word with an apostrophe is one word", () => {
   assert.deepEqual(split(quote("a'b $(c) `d`")), ["a'b $(c) `d`"]);
 });
@@ -57,8 +62,8 @@ test("references are followed, also through escaped names", () => {
 });
 
 test("types are told in words", () => {
-  const told = [{ type: "integer", minimum: 1, maximum: 9 }, { type: "string", maxLength: 64 }, { enum: ["a", "b"] }, { type: "array", items: { type: "string" } }, { anyOf: [{ type: "number", exclusiveMinimum: 0 }, { type: "null" }] }, { const: 1.1 }, {}];
+  const told = [{ type: "integer", minimum: 1, maximum: 9 }, { type: "string", maxLength: 64 }, { enum: ["a", "b"] }, { type: "array", items: { type: "string" } }, { anyOf: [{ type: "number", exclusiveMinimum: 0, maximum: 31536000 }, { type: "null" }] }, { const: 1.1 }, {}];
   assert.deepEqual(told.map((schema) => describeType(DOCUMENT, schema)), [
-    "integer, 1 to 9", "string, at most 64 characters", "a | b", "array of string", "number, more than 0 or null", "1.1", "any",
+    "integer, 1 to 9", "string, at most 64 characters", "a | b", "array of strings", "number, more than 0, at most 31,536,000, or null", "1.1", "any",
   ]);
 });

@@ -1,12 +1,16 @@
 """Real children with somebody who listens to them."""
 
+import itertools
+import resource
 import secrets
 from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from observing import until
+from observing import list_descriptors, until
 
 from ws_subprocess.model import DEFAULT_SIZE, STDERR, STDOUT, Confinement, ExitStatus, Grant, SessionId, Size
 from ws_subprocess.process.child import LocalChild
@@ -135,3 +139,16 @@ def find_marked(session: str) -> list[int]:
             if f"WS_SUBPROCESS_SESSION={session}".encode() in environ.split(b"\0"):
                 found.append(int(folder.name))
     return found
+
+
+@contextmanager
+def few_descriptors(count: int) -> Iterator[None]:
+    """Leave this process `count` numbers for descriptors."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    taken = list_descriptors()
+    free = (number for number in itertools.count() if number not in taken)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (next(itertools.islice(free, count, None)), hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

@@ -7,6 +7,7 @@ import pytest
 import pytest_asyncio
 import uvloop
 from children import Nursery
+from uvloops import libuv_is_warm  # noqa: F401 - pytest looks for it here
 
 from ws_subprocess.process.spawner import Spawner
 
@@ -19,12 +20,6 @@ LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
 def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
     """Run every test of a child on both loops that a daemon may have: uvloop, and asyncio where that is missing."""
     return LOOPS
-
-
-@pytest.fixture(scope="session", autouse=True)
-def libuv_is_warm() -> None:
-    """libuv opens one pipe for the whole process with its first loop; let no test be blamed for it."""
-    uvloop.new_event_loop().close()
 
 
 @pytest.fixture(params=[True, False], ids=["terminal", "pipes"])

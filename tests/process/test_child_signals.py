@@ -1,5 +1,6 @@
 """Signals: to whom they go, and that nobody else gets them."""
 
+import os
 import signal
 
 from children import Nursery
@@ -70,6 +71,16 @@ async def test_a_signal_after_the_exit_goes_nowhere(nursery: Nursery, tty: bool)
     running.child.signal(signal.SIGINT)
 
     assert await running.finish() == ExitStatus(2, None)
+
+
+async def test_a_signal_to_a_command_that_a_host_program_has_reaped_goes_nowhere(nursery: Nursery) -> None:
+    running = nursery.start("/bin/sleep", "1000", tty=False)
+    os.kill(running.pid, signal.SIGKILL)
+    os.waitpid(running.pid, 0)  # noqa: ASYNC222 - it was killed just now
+
+    assert running.child.signal(signal.SIGTERM)
+
+    assert (await running.finish()).is_unknown
 
 
 async def test_a_new_size_is_seen_and_told(nursery: Nursery) -> None:

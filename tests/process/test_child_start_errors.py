@@ -1,19 +1,19 @@
 """Commands that cannot be started: the reason reaches us, and nothing is left."""
 
 import errno
-import itertools
 import os
-import resource
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
-from children import Nursery, Running
+import pytest_asyncio
+from children import Nursery, Running, few_descriptors
 from observing import count_ptys, list_children, list_descriptors
 
 from ws_subprocess.errors import BridgeError, CapacityError, SpawnError
-from ws_subprocess.model import ExitStatus
+from ws_subprocess.model import UNCONFINED, Confinement, ExitStatus
 
 
 def make_missing(folder: Path) -> str:
@@ -74,19 +74,27 @@ def nothing_changes() -> Iterator[None]:
     assert (list_descriptors(), count_ptys(), list_children()) == before
 
 
-def fail_to_start(nursery: Nursery, command: str, *args: str, tty: bool, cwd: str | None = None) -> BridgeError:
+@pytest_asyncio.fixture(params=[UNCONFINED, Confinement(umask=0o022)], ids=["posix_spawn", "fork"])
+async def confinement(request: pytest.FixtureRequest, nursery: Nursery) -> Confinement:
+    """Both ways to start a child."""
+    nursery.warm_up()
+    confinement: Confinement = request.param
+    return confinement
+
+
+def fail_to_start(nursery: Nursery, command: str, *args: str, **grant: Any) -> BridgeError:
     with nothing_changes(), pytest.raises(BridgeError) as caught:
-        nursery.start(command, *args, tty=tty, cwd=cwd)
+        nursery.start(command, *args, **grant)
     return caught.value
 
 
 @pytest.mark.parametrize(("make", "number"), COMMANDS, ids=[make.__name__[5:] for make, _ in COMMANDS])
 async def test_a_command_that_cannot_run_is_refused_with_the_kernels_reason(
-    nursery: Nursery, tty: bool, tmp_path: Path, make: Callable[[Path], str], number: int
+    nursery: Nursery, tty: bool, confinement: Confinement, tmp_path: Path, make: Callable[[Path], str], number: int
 ) -> None:
     command = make(tmp_path)
 
-    error = fail_to_start(nursery, command, tty=tty)
+    error = fail_to_start(nursery, command, tty=tty, confinement=confinement)
 
     assert isinstance(error, SpawnError)
     assert error.code == "spawn_failed"
@@ -94,8 +102,10 @@ async def test_a_command_that_cannot_run_is_refused_with_the_kernels_reason(
     assert os.strerror(number) in error.detail
 
 
-async def test_more_arguments_than_the_kernel_takes_are_refused(nursery: Nursery, tty: bool) -> None:
-    error = fail_to_start(nursery, "/bin/true", *["x" * 131_071] * 100, tty=tty)
+async def test_more_arguments_than_the_kernel_takes_are_refused(
+    nursery: Nursery, tty: bool, confinement: Confinement
+) -> None:
+    error = fail_to_start(nursery, "/bin/true", *["x" * 131_071] * 100, tty=tty, confinement=confinement)
 
     assert error.code == "spawn_failed"
     assert os.strerror(errno.E2BIG) in error.detail
@@ -103,11 +113,11 @@ async def test_more_arguments_than_the_kernel_takes_are_refused(nursery: Nursery
 
 @pytest.mark.parametrize("make", [make_missing, make_without_shebang, make_loop])
 async def test_a_directory_that_cannot_be_entered_is_refused_as_such(
-    nursery: Nursery, tty: bool, tmp_path: Path, make: Callable[[Path], str]
+    nursery: Nursery, tty: bool, confinement: Confinement, tmp_path: Path, make: Callable[[Path], str]
 ) -> None:
     folder = make(tmp_path)
 
-    error = fail_to_start(nursery, "/bin/true", tty=tty, cwd=folder)
+    error = fail_to_start(nursery, "/bin/true", tty=tty, cwd=folder, confinement=confinement)
 
     assert isinstance(error, SpawnError)
     assert error.code == "spawn_cwd"
@@ -115,24 +125,11 @@ async def test_a_directory_that_cannot_be_entered_is_refused_as_such(
 
 
 async def test_a_bad_command_in_a_good_directory_is_the_commands_fault(
-    nursery: Nursery, tty: bool, tmp_path: Path
+    nursery: Nursery, tty: bool, confinement: Confinement, tmp_path: Path
 ) -> None:
-    error = fail_to_start(nursery, "/no/such/command", tty=tty, cwd=str(tmp_path))
+    error = fail_to_start(nursery, "/no/such/command", tty=tty, cwd=str(tmp_path), confinement=confinement)
 
     assert error.code == "spawn_failed"
-
-
-@contextmanager
-def few_descriptors(count: int) -> Iterator[None]:
-    """Leave this process `count` numbers for descriptors."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    taken = list_descriptors()
-    free = (number for number in itertools.count() if number not in taken)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (next(itertools.islice(free, count, None)), hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def start_until_refused(nursery: Nursery, *, tty: bool) -> tuple[list[Running], CapacityError]:

@@ -1,4 +1,7 @@
-"""Commands that start confined: nothing but what they were given, limits that hold, and errors that name the step."""
+"""Commands that start confined: nothing but what they were given, limits that hold, errors that name the step.
+
+What is refused whichever way a command is started: test_child_start_errors.
+"""
 
 import asyncio
 import errno
@@ -7,16 +10,15 @@ import resource
 import signal
 import socket
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from children import SH, Nursery, read_status
+from children import SH, Nursery, few_descriptors, read_status
 from observing import is_alive, list_children, list_descriptors, until
-from test_child_start_errors import COMMANDS, few_descriptors, nothing_changes
 
-from ws_subprocess.errors import BridgeError, CapacityError, SpawnError
+from ws_subprocess.errors import CapacityError, SpawnError
 from ws_subprocess.model import UNCONFINED, Confinement, ExitStatus, SessionId
 from ws_subprocess.process.accounts import find_account
 from ws_subprocess.process.become import Step, StepError
@@ -29,13 +31,6 @@ from ws_subprocess.process.wiring import wire_pipes
 # Asks for the other way to start, and for nothing else that could be seen.
 CONFINED = Confinement(umask=0o022)
 ID = SessionId("5e55")
-
-
-def fail_to_start(nursery: Nursery, command: str, *args: str, tty: bool, cwd: str | None = None) -> BridgeError:
-    nursery.warm_up()
-    with nothing_changes(), pytest.raises(BridgeError) as caught:
-        nursery.start(command, *args, tty=tty, cwd=cwd, confinement=CONFINED)
-    return caught.value
 
 
 def test_whoever_is_not_confined_starts_the_usual_way() -> None:
@@ -132,33 +127,6 @@ async def test_who_uses_up_its_processor_time_is_told_by_sigxcpu(nursery: Nurser
     running = nursery.shell("while :; do :; done", confinement=Confinement(cpu_s=1))
 
     assert await running.finish() == ExitStatus(None, signal.SIGXCPU)
-
-
-@pytest.mark.parametrize(("make", "number"), COMMANDS, ids=[make.__name__[5:] for make, _ in COMMANDS])
-async def test_a_command_that_cannot_run_is_refused_with_the_kernels_reason(
-    nursery: Nursery, tty: bool, tmp_path: Path, make: Callable[[Path], str], number: int
-) -> None:
-    command = make(tmp_path)
-
-    error = fail_to_start(nursery, command, tty=tty)
-
-    assert isinstance(error, SpawnError)
-    assert error.code == "spawn_failed"
-    assert command in error.detail
-    assert os.strerror(number) in error.detail
-
-
-async def test_more_arguments_than_the_kernel_takes_are_refused(nursery: Nursery) -> None:
-    error = fail_to_start(nursery, "/bin/true", *["x" * 131_071] * 100, tty=True)
-
-    assert error.code == "spawn_failed"
-    assert os.strerror(errno.E2BIG) in error.detail
-
-
-async def test_a_directory_that_is_not_there_is_refused_as_such(nursery: Nursery, tmp_path: Path) -> None:
-    error = fail_to_start(nursery, "/bin/true", tty=True, cwd=str(tmp_path / "missing"))
-
-    assert error.code == "spawn_cwd"
 
 
 @pytest.mark.parametrize("spare", range(10))

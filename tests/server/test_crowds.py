@@ -171,6 +171,16 @@ def test_tls_handshakes_that_do_not_go_on_are_cut_too(serving, pem):
 
 
 @both_loops
+def test_a_tls_handshake_that_fails_leaves_no_seat_behind(serving, pem):
+    server = serving(answering, tls_cert=pem)
+
+    with crowd(server, 20, b"this is no TLS\r\n\r\n") as clients:
+        wait_until_open(clients, 0)
+
+        wait_until(lambda: not len(server.server._entrance.doorkeeper._room))
+
+
+@both_loops
 @both_parsers
 def test_a_tls_handshake_and_the_head_behind_it_have_one_deadline(serving, pem):
     server = serving(answering, handshake_timeout_s=0.8, tls_cert=pem)

@@ -7,7 +7,7 @@ import threading
 from typing import Any
 
 import pytest
-from running_server import WAIT_S, both_parsers, handshake, read_head, read_to_end
+from running_server import WAIT_S, both_loops, both_parsers, handshake, read_head, read_to_end
 
 from ws_subprocess.address import Tcp, parse_listen
 
@@ -70,6 +70,32 @@ def test_a_client_of_http_1_0_is_offered_no_trailers(serving):
     server.request(GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
 
     assert offered == [False, True]
+
+
+@both_parsers
+@pytest.mark.parametrize("headers", [(), ((b"content-length", b"4"),)], ids=["no length", "length"])
+def test_a_client_of_http_1_0_gets_no_chunks_and_the_end_of_the_connection(serving, headers):
+    async def use(scope, receive, send):
+        await send({"type": "http.response.body", "body": b"hi", "more_body": True})
+        await send({"type": "http.response.body", "body": b"!\n"})
+
+    response = serving(answer_with(*headers, use=use)).request(b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")
+
+    head, _, body = response.partition(b"\r\n\r\n")
+    assert b"transfer-encoding" not in head.lower()
+    assert b"\r\nconnection: close" in head.lower()
+    assert body == b"hi!\n"
+
+
+@both_parsers
+def test_a_client_of_http_1_0_hears_of_an_application_that_fails(serving):
+    async def application(scope, receive, send):
+        raise ZeroDivisionError
+
+    response = serving(application).request(b"GET / HTTP/1.0\r\n\r\n")
+
+    assert response.startswith(b"HTTP/1.1 500 ")
+    assert response.endswith(b"\r\n\r\nInternal Server Error")
 
 
 @both_parsers
@@ -176,3 +202,36 @@ def test_a_listener_for_one_door_says_so_in_the_state_of_its_requests(serving):
             read_to_end(sock)
 
     assert doors == [("http", None), ("http", "lab"), ("websocket", "lab")]
+
+
+async def _send_short(scope, receive, send):
+    await send({"type": "http.response.body", "body": b"short"})
+
+
+async def _send_nothing(scope, receive, send):
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+@both_parsers
+@both_loops
+def test_the_head_and_the_body_of_a_short_answer_come_in_one_packet(serving):
+    server = serving(answer_with((b"content-length", b"5"), use=_send_short))
+
+    with server.connect() as sock:
+        sock.sendall(GET)
+        read_head(sock)
+        assert sock.recv(5) == b"short"
+
+        # tcpi_data_segs_in of struct tcp_info in linux/tcp.h.
+        info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 192)
+        assert struct.unpack_from("=I", info, 152) == (1,)
+
+
+@both_parsers
+@both_loops
+def test_a_head_does_not_wait_for_a_body_that_does_not_come(serving):
+    with serving(answer_with(use=_send_nothing)).connect() as sock:
+        sock.sendall(GET)
+
+        assert read_head(sock).startswith(b"HTTP/1.1 200 ")

@@ -23,32 +23,6 @@ GET = b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n"
 HANDSHAKE = handshake()
 
 
-@pytest.fixture
-def calls():
-    """The requests that reached the application."""
-    return queue.Queue()
-
-
-@pytest.fixture
-def application(calls):
-    """Answer with what was received."""
-
-    async def echo(scope, receive, send):
-        calls.put(scope)
-        if scope["type"] == "websocket":
-            return
-        body, more = b"", True
-        while more:
-            message = await receive()
-            body, more = body + message["body"], message["more_body"]
-        answer = scope["path"].encode() + b" " + body
-        headers = [(b"content-length", b"%d" % len(answer))]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": answer})
-
-    return echo
-
-
 REFUSED = {
     "absolute target": (GET.replace(b" / ", b" http://evil/ws ") + b"\r\n", 400),
     "asterisk target": (GET.replace(b"GET / ", b"OPTIONS * ") + b"\r\n", 400),
@@ -57,7 +31,10 @@ REFUSED = {
     "two hosts": (GET + b"Host: evil\r\n\r\n", 400),
     "two origins": (GET + b"Origin: http://a\r\nOrigin: http://b\r\n\r\n", 400),
     "two content lengths": (GET + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\nxx", 400),
-    "length and chunked": (GET + b"Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
+    "length and chunked": (
+        GET.replace(b"GET", b"POST") + b"Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        400,
+    ),
     "no HTTP": (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(64), 400),
     "space in header name": (GET + b"X y: z\r\n\r\n", 400),
     "129 headers": (GET + b"X: y\r\n" * 128 + b"\r\n", 431),
@@ -74,6 +51,9 @@ REFUSED = {
     "upgrade with a body": (HANDSHAKE.replace(b"\r\n\r\n", b"\r\nContent-Length: 5\r\n\r\nhello"), 400),
     "GET with a body": (GET + b"Content-Length: 5\r\n\r\nhello", 400),
     "GET with a huge body to come": (GET + b"Content-Length: 1000000000000\r\n\r\n", 400),
+    "coding before chunked": (GET.replace(b"GET", b"POST") + b"Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", 400),
+    "coding not chunked": (GET.replace(b"GET", b"POST") + b"Transfer-Encoding: identity\r\n\r\n", 400),
+    "coding twice": (GET.replace(b"GET", b"POST") + b"Transfer-Encoding: chunked\r\n" * 2 + b"\r\n0\r\n\r\n", 400),
     "GET with an endless body": (GET + b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n", 400),
     "GET that asks whether to send its body": (GET + b"Content-Length: 5\r\nExpect: 100-continue\r\n\r\n", 400),
     "HEAD with a body": (GET.replace(b"GET", b"HEAD") + b"Content-Length: 5\r\n\r\nhello", 400),
@@ -148,6 +128,18 @@ def test_the_deadline_is_for_the_whole_head_and_not_for_each_byte(serving, appli
         send_drop_by_drop(sock, GET + b"X: y\r\n" * 1000)
 
         # All of it would take more than 20 s.
+        assert time.monotonic() - began_s < 5
+
+
+@both_parsers
+def test_a_head_that_began_behind_another_request_has_a_deadline_too(serving, application):
+    with serving(application, handshake_timeout_s=0.4, keep_alive_timeout_s=5).connect() as sock:
+        sock.sendall(GET + b"\r\n" + GET)
+        read_head(sock)
+        began_s = time.monotonic()
+        send_drop_by_drop(sock, b"X: y\r\n" * 1000)
+
+        # All of it would take more than 100 s.
         assert time.monotonic() - began_s < 5
 
 

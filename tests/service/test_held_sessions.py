@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from working import OWNER, REQUEST, build_app
 
-from ws_subprocess.model import Grant, LaunchRequest, SessionId
+from ws_subprocess.model import Grant, LaunchRequest
 from ws_subprocess.service.held_sessions import HeldSessions
 from ws_subprocess.service.launch import Launcher
 from ws_subprocess.sessions.session import Session
@@ -24,7 +24,7 @@ class FailingOnce(Launcher):
 
     @asynccontextmanager
     async def run(
-        self, grant: Grant, request: LaunchRequest, prepare: Callable[[SessionId], Awaitable[None]] | None = None
+        self, grant: Grant, request: LaunchRequest, prepare: Callable[[], Awaitable[None]] | None = None
     ) -> AsyncIterator[Session]:
         if not self._has_failed:
             self._has_failed = True

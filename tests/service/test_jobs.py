@@ -14,8 +14,7 @@ from working import OWNER, REQUEST, WAIT_S, finish, is_running, read_all, run_jo
 
 from ws_subprocess.errors import BridgeError
 from ws_subprocess.model import STDERR, Grant
-from ws_subprocess.service.job import Job, JobState, Owner
-from ws_subprocess.service.jobs import JobExistsError
+from ws_subprocess.service.job import Job, JobExistsError, JobState, Owner
 
 
 async def test_a_job_ends_with_its_exit_code_and_both_streams(tmp_path: Path) -> None:

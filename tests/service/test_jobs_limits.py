@@ -34,6 +34,16 @@ async def test_no_more_jobs_run_at_a_time_than_may(tmp_path: Path) -> None:
         assert await count_at_once(jobs, tmp_path / "running", 12) == 3
 
 
+async def test_what_need_not_wait_is_written_down_as_begun_with_its_acceptance(tmp_path: Path) -> None:
+    async with run_jobs(tmp_path, max_jobs_running=1) as jobs:
+        for _ in range(2):
+            await jobs.submit(shell("sleep 60"), REQUEST)
+        with closing(sqlite3.connect(tmp_path / "jobs.sqlite3")) as database:
+            rows = database.execute("SELECT state, session != '' FROM jobs ORDER BY number").fetchall()
+
+    assert rows == [("working", True), ("pending", False)]
+
+
 async def test_a_lane_has_a_limit_of_its_own(tmp_path: Path) -> None:
     async with run_jobs(tmp_path / "state") as jobs:
         jobs.limit_lane("narrow", 2)
@@ -52,11 +62,14 @@ async def test_jobs_that_met_no_room_begin_in_the_order_they_came_and_write_noth
         later = [await jobs.submit(shell(f"echo {n} >> {tmp_path}/order"), REQUEST) for n in range(6)]
         await until(lambda: (live := jobs._queue.get(first.id)) is not None and live.session is not None)
         wal = tmp_path / "state" / "jobs.sqlite3-wal"
-        size, rests = wal.stat().st_size, 0
-        while rests < 2:
-            await until(lambda: jobs._queue._rest is not None)
-            await until(lambda: jobs._queue._rest is None)
-            rests += 1
+        size, rests = wal.stat().st_size, list[asyncio.TimerHandle]()
+
+        def have_rested_again() -> bool:
+            if (rest := jobs._queue._rest) is not None and rest not in rests:
+                rests.append(rest)
+            return len(rests) == 3
+
+        await until(have_rested_again)
         assert wal.stat().st_size == size
 
         await jobs.end_input(first.id)

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from ws_subprocess.service.lanes import Lanes, Place
 
 PLACES = st.builds(Place, st.sampled_from("xyz"), st.sampled_from(["", "ann", "bob"]), st.integers(0, 2))
-# A place waits; None: one is taken; a number: a running one ends; -1: a waiting one is removed.
-EVENTS = st.lists(PLACES | st.none() | st.integers(-1, 5), max_size=80)
+# A place waits; in a tuple: it runs at once or not at all; None: one is taken; a number: a running one ends; -1: a
+# waiting one is removed.
+EVENTS = st.lists(PLACES | st.tuples(PLACES) | st.none() | st.integers(-1, 5), max_size=80)
 
 
 def take_all(lanes: Lanes) -> list[str]:
@@ -22,7 +23,7 @@ def take_all(lanes: Lanes) -> list[str]:
 
 @given(EVENTS, st.integers(1, 4), st.dictionaries(st.sampled_from("xyz"), st.integers(1, 2)))
 def test_limits_and_priorities_hold_and_no_job_is_lost_or_run_twice(
-    events: list[Place | int | None], most: int, limits: dict[str, int]
+    events: list[Place | tuple[Place] | int | None], most: int, limits: dict[str, int]
 ) -> None:
     lanes = Lanes(most)
     for lane, limit in limits.items():
@@ -30,11 +31,17 @@ def test_limits_and_priorities_hold_and_no_job_is_lost_or_run_twice(
     waiting: dict[str, Place] = {}
     running: dict[str, Place] = {}
     for number, event in enumerate(events):
+        busy = Counter(place.lane for place in running.values())
         if isinstance(event, Place):
             waiting[str(number)] = event
             lanes.push(str(number), event)
+        elif isinstance(event, tuple):
+            (place,) = event
+            may = not waiting and len(running) < most and busy[place.lane] < limits.get(place.lane, most)
+            assert lanes.take_at_once(str(number), place) == may
+            if may:
+                running[str(number)] = place
         elif event is None:
-            busy = Counter(place.lane for place in running.values())
             able = [p for p in waiting.values() if busy[p.lane] < limits.get(p.lane, most) and len(running) < most]
             job = lanes.take()
             assert (job is None) == (not able)
@@ -129,3 +136,12 @@ def test_jobs_that_could_not_begin_keep_their_order() -> None:
         lanes.put_back(job, Place("", "ann"))
 
     assert take_all(lanes) == ["a", "b", "c", "d"]
+
+
+def test_who_rests_does_not_run_at_once() -> None:
+    lanes = Lanes(1)
+    lanes.rest("ann")
+
+    assert not lanes.take_at_once("1", Place("", "ann"))
+    lanes.wake()
+    assert lanes.take_at_once("2", Place("", "ann"))

@@ -43,8 +43,9 @@ def test_a_principal_has_no_more_than_its_share() -> None:
             pass
         assert caught.value.code == "too_many_sessions_user"
 
-    with registry.hold("lab"):
+    with registry.hold("lab"), pytest.raises(CapacityError), registry.hold("lab"):
         pass
+    assert not registry._principals._counts, "who has no session is not remembered"
 
 
 def test_who_has_no_name_shares_with_nobody() -> None:

@@ -172,6 +172,20 @@ async def test_the_time_from_input_to_the_next_output_is_measured_now_and_then()
 
 
 @virtual_time
+async def test_input_of_no_bytes_is_no_keystroke() -> None:
+    echoes: list[float] = []
+    child = FakeChild()
+    session = build_session(child, on_echo=echoes.append)
+    session.start()
+
+    session.write(b"")
+    child.say(b"x")
+
+    assert echoes == []
+    session.kill_now("")
+
+
+@virtual_time
 async def test_a_second_cursor_reads_the_log_from_its_oldest_byte() -> None:
     child = FakeChild()
     session = start(child)

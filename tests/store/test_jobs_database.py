@@ -66,6 +66,14 @@ async def test_a_row_is_there_after_the_store_was_opened_again(tmp_path: Path) -
         assert (row["number"], row["key"], row["facts"], row["is_cut"]) == (1, "k1", '{"a": 1}', False)
 
 
+async def test_what_was_written_survives_a_power_cut(tmp_path: Path) -> None:
+    """As far as SQLite promises it: at FULL (2) a commit has reached the disk, sqlite.org/pragma.html."""
+    async with opened(tmp_path) as store:
+        level = await store._database.run(lambda connection: connection.exec_driver_sql("PRAGMA synchronous").scalar())
+
+    assert level == 2
+
+
 async def test_its_files_are_for_the_daemon_alone(tmp_path: Path) -> None:
     async with opened(tmp_path) as store:
         await store.insert(make_row(1))

@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import os
+import random
 import stat
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -45,6 +46,32 @@ async def test_each_stream_is_kept_apart_for_the_daemon_alone(tmp_path: Path) ->
         assert stat.S_IMODE((tmp_path / "spool").stat().st_mode) == 0o700
         assert stat.S_IMODE((tmp_path / "spool" / JOB).stat().st_mode) == 0o700
         assert stat.S_IMODE((tmp_path / "spool" / JOB / "stdout").stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("size", [1, 4096, 4097, 10_000])
+async def test_what_is_read_is_what_was_written_however_it_is_held(tmp_path: Path, size: int) -> None:
+    data = random.Random(size).randbytes(size)
+    async with opened(tmp_path, 100_000, 100_000) as spool:
+        output = spool.begin(JOB)
+        await spool.write(output, [(STDOUT, data[:1]), (STDOUT, data[1:])])
+        written_down = (tmp_path / JOB / "stdout").read_bytes()
+        soon = [await spool.read(JOB, STDOUT, offset, 5000) for offset in range(0, size + 1, 5000)]
+        output.close()
+        for number in range(600):
+            spool.begin(f"{number:032x}")
+        later = [await spool.read(JOB, STDOUT, offset, 5000) for offset in range(0, size + 1, 5000)]
+
+    assert written_down == data
+    assert b"".join(soon) == b"".join(later) == data
+
+
+async def test_output_that_is_removed_soon_is_not_read_any_more(tmp_path: Path) -> None:
+    async with opened(tmp_path) as spool:
+        await keep(spool, JOB, (STDOUT, b"short"))
+        spool.remove_soon(JOB)
+        assert spool.used_bytes in (0, 5)
+    assert os.listdir(tmp_path) == []
+    assert spool.used_bytes == 0
 
 
 async def test_a_job_without_output_has_no_folder(tmp_path: Path) -> None:
@@ -104,14 +131,44 @@ async def test_a_link_in_place_of_a_file_is_not_followed(tmp_path: Path) -> None
         (tmp_path / "spool" / JOB).mkdir()
         (tmp_path / "spool" / JOB / "stdout").symlink_to(tmp_path / "secret")
 
-        output = spool.begin(JOB)
-        await spool.write(output, [(STDOUT, b"overwritten")])
         with pytest.raises(OSError) as refusal:  # noqa: PT011 - its number is looked at
             await spool.read(JOB, STDOUT, 0, 100)
+        output = spool.begin(JOB)
+        await spool.write(output, [(STDOUT, b"overwritten")])
 
         assert refusal.value.errno == errno.ELOOP
         assert output.is_cut
         assert (tmp_path / "secret").read_bytes() == b"secret"
+
+
+async def test_uploads_that_are_a_link_to_elsewhere_are_refused_and_nothing_there_is_touched(tmp_path: Path) -> None:
+    (tmp_path / "other" / "of-somebody").mkdir(parents=True)
+    (tmp_path / "spool").mkdir()
+    (tmp_path / "spool" / "uploads").symlink_to(tmp_path / "other")
+
+    with pytest.raises(StateError, match="uploads: a link to elsewhere; remove it"):
+        Spool(tmp_path / "spool", 1000, 600)
+
+    assert (tmp_path / "other" / "of-somebody").exists()
+
+
+@pytest.mark.parametrize("open_to_all", ["state", "state/spool"])
+async def test_a_folder_that_anyone_may_write_to_is_refused(tmp_path: Path, open_to_all: str) -> None:
+    (tmp_path / "state" / "spool").mkdir(parents=True)
+    (tmp_path / open_to_all).chmod(0o777)
+
+    with pytest.raises(StateError, match="anyone may write to it; run `chmod o-w` on it"):
+        Spool(tmp_path / "state" / "spool", 1000, 600)
+
+
+async def test_tidying_leaves_alone_what_is_not_named_as_ours(tmp_path: Path) -> None:
+    for name in ("notes", "uploads/notes"):
+        (tmp_path / name).mkdir(parents=True)
+    async with opened(tmp_path) as spool:
+        await spool.tidy(set(), set())
+
+    assert (tmp_path / "notes").exists()
+    assert (tmp_path / "uploads" / "notes").exists()
 
 
 async def test_folders_of_others_are_not_removed_as_uploads(tmp_path: Path) -> None:

@@ -106,6 +106,12 @@ async def test_a_token_counts_once(tmp_path: Path) -> None:
         assert await tokens.claim(b"b", NOW + 60)
 
 
+async def test_a_power_cut_makes_no_used_token_good_again(tmp_path: Path) -> None:
+    """As far as SQLite promises it: at FULL (2) a commit has reached the disk, sqlite.org/pragma.html."""
+    async with opened(tmp_path) as tokens:
+        assert tokens._database.execute("PRAGMA synchronous").fetchone() == (2,)
+
+
 async def test_it_still_has_counted_after_a_restart(tmp_path: Path) -> None:
     async with opened(tmp_path) as tokens:
         assert await tokens.claim(b"a", NOW + 60)

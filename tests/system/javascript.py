@@ -1,11 +1,14 @@
-"""Where node and the clients from npm are; without them the tests fail, because `make test` installs them."""
+"""Node, the clients from npm, and a browser; without the first two tests fail, because `make test` installs them."""
 
+import os
 import shutil
 from pathlib import Path
 
+import pytest
 from daemon_process import REPOSITORY
 
 SCRIPTS = Path("tests", "js")
+ARTEFACTS = REPOSITORY / "tests" / "artefacts"
 MODULES = SCRIPTS / "node_modules"
 
 
@@ -25,6 +28,18 @@ def find_script(path: str) -> list[str]:
     """Return the command of a script of ours that needs the packages; `path` starts at the repository."""
     _find(MODULES)
     return [find_node(), _find(Path(path))]
+
+
+@pytest.fixture
+def chromium() -> str:
+    """The browser's path. On a developer's machine it may be missing, in CI it may not."""
+    found = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+    if found is not None:
+        return found
+    complaint = "not run: no Chromium in PATH; install it or name it in CHROMIUM"
+    if os.environ.get("CI"):
+        pytest.fail(complaint)
+    pytest.skip(complaint)
 
 
 def _find(path: Path) -> str:

@@ -7,7 +7,6 @@ import hashlib
 import json
 import os
 import re
-import shutil
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -15,29 +14,26 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from daemon_process import REPOSITORY, WAIT_S, DaemonProcess, StartDaemon, daemon_environ
-from javascript import find_script
+from daemon_process import WAIT_S, DaemonProcess, StartDaemon, daemon_environ
+from javascript import ARTEFACTS, find_script
 from observing import until
 from programs import run_program
 
-ARTEFACTS = REPOSITORY / "tests" / "artefacts"
 SHELL = ("/bin/bash", "--norc", "--noprofile")
 # What `make demo` runs.
 DEMO = (sys.executable, "-m", "example_controller.demo")
 # One page, one command, no controller.
-PAGE_SCENARIOS = ("run-page", "again", "flood", "clipboard", "themes", "touch-keys", "renderers", "element-api")
-
-
-@pytest.fixture
-def chromium() -> str:
-    """The browser's path. On a developer's machine it may be missing, in CI it may not."""
-    found = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
-    if found is not None:
-        return found
-    complaint = "not run: no Chromium in PATH; install it or name it in CHROMIUM"
-    if os.environ.get("CI"):
-        pytest.fail(complaint)
-    pytest.skip(complaint)
+PAGE_SCENARIOS = (
+    "run-page",
+    "again",
+    "flood",
+    "clipboard",
+    "themes",
+    "touch-keys",
+    "renderers",
+    "element-api",
+    "flat-box",
+)
 
 
 @pytest.fixture

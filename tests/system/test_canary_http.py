@@ -3,12 +3,11 @@ an audit line, a metric, the database or the spool of jobs, or an answer; argume
 and nowhere else.
 """
 
-import asyncio
 import base64
 import errno
 import json
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ import pytest
 from aviary import AUDIENCE, Answers, Aviary, House, signing_controller
 from canaries import find_all, list_tree, read_command_lines, read_environments, read_files
 from daemon_process import DaemonProcess, daemon_environ
-from observing import until
+from observing import becomes_true, until
 
 KINDS = ("signed", "static", "controller")
 # Says what it was given, and waits for its input to end: of that it only counts.
@@ -52,16 +51,6 @@ async def house(tmp_path: Path, launch_daemon: Callable[..., DaemonProcess]) -> 
         daemon = launch_daemon("serve", "--listen", "127.0.0.1:0", *flags, environ=environ)
         await daemon.ready()
         yield House(daemon, aviary, tmp_path, flags, environ, answers)
-
-
-async def becomes_true(condition: Callable[[], Awaitable[bool]], what: str) -> None:
-    """Wait until a condition that has to be asked for holds."""
-    try:
-        async with asyncio.timeout(60):
-            while not await condition():  # noqa: ASYNC110 - it happens in another process
-                await asyncio.sleep(0.01)
-    except TimeoutError:
-        pytest.fail(what)
 
 
 class Visit:
@@ -169,7 +158,7 @@ async def visit_payloads(visit: Visit) -> None:
         async def has_ended() -> bool:
             return (await visit.ask(client, "GET", path)).json()["ended_at"] is not None
 
-        await becomes_true(has_ended, "the payload's end")
+        await becomes_true(has_ended, "the payload's end", 60)
         assert (await visit.ask(client, "GET", path)).json()["output"] == f"output {visit.argument}\n0\n"
         await visit.ask(client, "GET", "/payloads")
 

@@ -212,12 +212,13 @@ async def test_a_command_that_cannot_be_started_is_refused_before_the_upgrade_an
 
 
 async def test_without_a_controller_a_client_hears_so(launch_daemon: Callable[..., DaemonProcess]) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as closed_soon:
-        port = closed_soon.getsockname()[1]
-    daemon = launch_daemon("--listen", "127.0.0.1:0", "--controller-url", f"http://127.0.0.1:{port}/")
-    await daemon.ready()
+    with socket.socket() as deaf:
+        deaf.bind(("127.0.0.1", 0))  # Nobody else gets the port meanwhile; and without listening it refuses.
+        url = f"http://127.0.0.1:{deaf.getsockname()[1]}/"
+        daemon = launch_daemon("--listen", "127.0.0.1:0", "--controller-url", url)
+        await daemon.ready()
 
-    status, text, _ = await refusal(daemon.open("any"))
+        status, text, _ = await refusal(daemon.open("any"))
 
     assert (status, text) == (503, "Controller unreachable")
 

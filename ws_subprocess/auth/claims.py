@@ -10,7 +10,7 @@ from typing import Any
 
 from ws_subprocess.auth.grants import ParsedGrant, parse_grant
 from ws_subprocess.auth.jws import refuse
-from ws_subprocess.auth.proposals import Allowed, build_grant, parse_allow
+from ws_subprocess.auth.proposals import ANY_COMMAND, Allowed, build_grant, parse_allow
 from ws_subprocess.errors import GrantError
 from ws_subprocess.model import LaunchRequest
 
@@ -98,9 +98,11 @@ def check_fields(claims: Claims, is_env_refused: Callable[[str], bool]) -> None:
     Raises:
         GateError: `denied` for `jwt_claims`.
     """
-    command = claims.fields.get("command") or ("/" if claims.allow else None)
+    fields = claims.fields
+    if claims.allow and fields.get("command") is None:
+        fields = {**fields, "command": ANY_COMMAND}
     try:
-        parse_grant({**claims.fields, "command": command}, is_env_refused)
+        parse_grant(fields, is_env_refused)
     except GrantError as exc:
         raise refuse("jwt_claims", exc.detail) from exc
 

@@ -29,6 +29,8 @@ _TERM = re.compile(r"[A-Za-z0-9._+-]{1,64}")
 _ACCOUNT = re.compile(r"[a-z_][a-z0-9_.-]{0,31}\$?", re.IGNORECASE)
 _UMASK = re.compile(r"0?[0-7]{3}")
 _NOT_FOR_CWD = re.compile(r"//?(?:proc|dev/fd)(?:/|$)")
+# TOML's 0xFFF... may have more digits than Python writes out (sys.set_int_max_str_digits).
+_SHOWN_MAX_BITS = 1024
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
@@ -215,11 +217,19 @@ def _encode(key: str, value: str, code: str) -> bytes:
 
 
 def _refuse(code: str, key: str, value: object, wanted: str) -> GrantError:
-    # What is nested may need more stack to be written out than it did to be read.
-    shown = f"a {type(value).__name__}" if isinstance(value, list | dict) else ascii(value)
+    shown = _show(value)
     if len(shown) > 80:
         shown = shown[:79] + "…"
     return GrantError(code, f"{key}: {shown} is not {wanted}")
+
+
+def _show(value: object) -> str:
+    if isinstance(value, list | dict):
+        # What is nested may need more stack to be written out than it did to be read.
+        return f"a {type(value).__name__}"
+    if isinstance(value, int) and value.bit_length() > _SHOWN_MAX_BITS:
+        return f"a number of {value.bit_length()} bits"
+    return ascii(value)
 
 
 GRANT_KEYS = frozenset(

@@ -1,8 +1,8 @@
 """The keys that an issuer publishes at a URL (JWKS, RFC 7517), fetched when they are needed and kept.
 
 Laws: the URL is the operator's, never a token's; one question at a time, and not more often than every 10 s, whatever
-tokens come; keys that are there go on being used while the issuer is away; a client that leaves cancels nothing for
-those who wait with it.
+tokens come; keys that are there go on being used while the issuer is away, for a day; a client that leaves cancels
+nothing for those who wait with it.
 """
 
 import asyncio
@@ -27,6 +27,8 @@ PAUSE_S = 10.0
 MAX_AGE_S = 3600.0
 # A key that was withdrawn while no token came must not be believed until the answer is there.
 TOO_OLD_S = 2 * MAX_AGE_S
+# Long enough for an issuer to be mended. Who can keep us from asking it must not keep a stolen key good for ever.
+KEPT_MAX_S = 24 * MAX_AGE_S
 _HEADERS = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "ws-subprocess"}
 
 log = logging.getLogger(__name__)
@@ -55,7 +57,7 @@ class PublishedKeys:
         """Pass a token that one of the keys has signed; asks the issuer when it may have new ones.
 
         Raises:
-            GateError: `denied` as by `KeyRing.verify`; `gate_unavailable` when there are no keys to be had.
+            GateError: `denied` as by `KeyRing.verify`; `gate_unavailable` when there were no keys to be had for a day.
         """
         age_s = self._clock() - self._fetched_at
         if age_s > TOO_OLD_S:
@@ -81,7 +83,7 @@ class PublishedKeys:
         await self._questions.close()
 
     def _get_ring(self) -> KeyRing:
-        if self._ring is None:
+        if self._ring is None or self._clock() - self._fetched_at > KEPT_MAX_S:
             pause_s = max(1, round(self._asked_at + PAUSE_S - self._clock()))
             raise GateError("gate_unavailable", f"jwt_jwks_url: {self._failure}", pause_s)
         return self._ring

@@ -6,6 +6,7 @@ this machine (DNS rebinding) is refused unless configured; an address cannot be 
 
 import ipaddress
 from dataclasses import dataclass
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 from ws_subprocess.errors import RequestError
@@ -74,6 +75,8 @@ class OriginPolicy:
         return own
 
 
+# A page asks again and again with the same two.
+@lru_cache(maxsize=32)
 def parse_origin(text: str) -> Origin:
     """Return the origin that `text` spells out.
 
@@ -87,12 +90,16 @@ def parse_origin(text: str) -> Origin:
     if scheme not in _DEFAULT_PORTS or parts.path or parts.query or parts.fragment or text.endswith(("?", "#")):
         raise ValueError(f"{text!a}: not scheme://host[:port]")
     host = parts.hostname
+    # urlsplit passes over what stands behind an address in brackets.
+    if "]" in parts.netloc and parts.netloc.rpartition("]")[2][:1] not in ("", ":"):
+        raise ValueError(f"{text!a}: bad host")
     if not host or "@" in parts.netloc or host.endswith(".") or parts.netloc.endswith(":"):
         raise ValueError(f"{text!a}: bad host")
     port = parts.port  # Raises ValueError itself when it is no port.
     return Origin(scheme, host, _DEFAULT_PORTS[scheme] if port is None else port)
 
 
+@lru_cache(maxsize=32)
 def _is_address(host: str) -> bool:
     try:
         ipaddress.ip_address(host)

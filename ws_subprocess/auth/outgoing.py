@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 import httpx
 
 from ws_subprocess.auth.client_tls import build_context
-from ws_subprocess.auth.questions import NoResourcesError, Questions
+from ws_subprocess.auth.questions import Questions
 from ws_subprocess.errors import RequestError
 
 URL_MAX_CHARS = 2048
@@ -136,7 +136,7 @@ class Outgoing:
             raise UndeliveredError(exc.detail, is_final=False) from exc
         except TimeoutError as exc:
             raise UndeliveredError(f"no answer within {self._attempt_timeout_s:g} s", is_final=False) from exc
-        except (httpx.HTTPError, NoResourcesError) as exc:
+        except httpx.HTTPError as exc:
             raise UndeliveredError(type(exc).__name__, is_final=False) from exc
 
     async def _post(self, url: httpx.URL, body: bytes, delivery: str, timestamp: int) -> None:

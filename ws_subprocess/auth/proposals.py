@@ -14,7 +14,8 @@ from ws_subprocess.errors import GateError, GrantError, RequestError
 from ws_subprocess.model import LaunchRequest, Proposal
 
 ALLOW_MAX = 100
-_ANY_COMMAND = "/"
+# Stands for the command of a token that names none, so that its other keys can be checked.
+ANY_COMMAND = "/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +93,7 @@ def _build_proposed(
 ) -> ParsedGrant:
     command = proposal.command
     # The token's own mistakes first: they are not the client's, and not to be told to it.
-    parse_grant({**fields, "command": _ANY_COMMAND}, is_env_refused)
+    parse_grant({**fields, "command": ANY_COMMAND}, is_env_refused)
     if not any(item.allows(door, command) for item in allow):
         detail = f"command {command[:200]!a} is not in the token's allow for the door {door}"
         raise GateError("denied", detail, reason="token_command")

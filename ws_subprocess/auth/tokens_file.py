@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 from ws_subprocess.auth.gate import EnvironmentRule
 from ws_subprocess.auth.grants import GRANT_KEYS, parse_grant
-from ws_subprocess.auth.proposals import Allowed, parse_allow
+from ws_subprocess.auth.proposals import ANY_COMMAND, Allowed, parse_allow
 from ws_subprocess.errors import GrantError
 from ws_subprocess.opening import open_at_once
 
@@ -31,8 +31,6 @@ _HASH = re.compile(r"sha256:([0-9a-fA-F]{64})")
 _DOOR = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 # Two writes within one tick of the kernel's clock (at most 10 ms) leave the same times behind.
 _TICK_S = 0.05
-# Stands for the command of an entry that names none, so that its other keys can be checked.
-_SOME_COMMAND = "/"
 
 T = TypeVar("T")
 Version = tuple[int, ...]
@@ -75,10 +73,11 @@ def show_hash(token: str) -> str:
 
 def read_tokens(path: str, is_env_refused: EnvironmentRule, clock: Callable[[], float] = time.time) -> Reading:
     """Return what the file at `path` says now. Blocks: a file of `TOKENS_MAX` entries takes up to a second."""
-    now = clock()
     try:
         with open(path, "rb", opener=open_at_once) as file:
             status = os.fstat(file.fileno())
+            # After this, before it is read: whoever writes meanwhile leaves other times behind, or those of this tick.
+            now = clock()
             problem = _find_fault(status)
             content = b"" if problem else file.read(FILE_MAX_BYTES + 1)
     except OSError as exc:
@@ -194,7 +193,7 @@ def _parse_fields(entry: Mapping[str, Any], is_env_refused: EnvironmentRule, pro
     problems.extend(_unknown(key, known, "a token") for key in entry if key not in known)
     fields = {key: value for key, value in entry.items() if key in known - _OWN_KEYS}
     try:
-        parse_grant({"command": _SOME_COMMAND, **fields}, is_env_refused)
+        parse_grant({"command": ANY_COMMAND, **fields}, is_env_refused)
     except GrantError as exc:
         problems.append(exc.detail)
     return fields

@@ -60,6 +60,7 @@ def run_checks(settings: Settings) -> Iterator["Finding"]:
         gate.check_jwt_keys,
         gate.check_issuer,
         gate.check_tokens_file,
+        files.check_commands_file,
         account.check_account,
         account.check_cgroups,
         machine.check_room,

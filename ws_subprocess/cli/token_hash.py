@@ -14,7 +14,6 @@ from ws_subprocess.cli.flags import CONTEXT_SETTINGS, LongOption, exit_with
 from ws_subprocess.config.problems import Problem
 
 TOKEN_BYTES = 32
-TOKEN_MAX_BYTES = 8192
 
 OPTIONS = [
     LongOption("--new", "is_new", is_flag=True, help="Make a token; it is on stdout, its entry on stderr."),
@@ -63,6 +62,7 @@ def hash_token(is_new: bool, name: str, misplaced: tuple[str, ...]) -> None:
 def _read_token() -> str:
     """Return the token on stdin, or exit with status 2 when none can be used."""
     from ws_subprocess.auth.tokens_file import TOKEN_MIN_CHARS
+    from ws_subprocess.doors.handshake import TOKEN_MAX_BYTES
 
     if sys.stdin.isatty():
         token: str = click.prompt("Token", hide_input=True, err=True, default="", show_default=False)

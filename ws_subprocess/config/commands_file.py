@@ -6,7 +6,6 @@ the whole file, and all that is wrong is told at once.
 
 import ipaddress
 import re
-import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -15,7 +14,8 @@ from typing import Any, TypeVar
 from ws_subprocess.auth.grants import parse_grant
 from ws_subprocess.auth.outgoing import OutgoingRules
 from ws_subprocess.auth.signature import KEY_MIN_BYTES
-from ws_subprocess.config.file import read_text
+from ws_subprocess.config.file import read_toml
+from ws_subprocess.config.kinds import quote
 from ws_subprocess.config.problems import ConfigError, Problem
 from ws_subprocess.config.secrets import parse_secret, read_secret
 from ws_subprocess.errors import GrantError
@@ -49,12 +49,8 @@ def read_commands(path: str, environ: Mapping[str, str], is_env_refused: Callabl
     Raises:
         ConfigError: It cannot be used; has everything that is wrong with it.
     """
-    text = read_text(path)
-    try:
-        document = tomllib.loads(text)
-    except (ValueError, RecursionError) as exc:
-        raise ConfigError(Problem(path, "bad_config", f"not valid TOML: {exc}")) from exc
-    problems: list[str] = [f"{key[:40]!a} is no key of the file" for key in document.keys() - {"command", "callbacks"}]
+    _, document = read_toml(path)
+    problems = [f"{key[:40]!a} is no key of the file" for key in document if key not in ("command", "callbacks")]
     commands = _parse_commands(document.get("command", []), is_env_refused, problems)
     callbacks = _parse_callbacks(document["callbacks"], environ, problems) if "callbacks" in document else None
     if problems:
@@ -125,7 +121,7 @@ def _take(entry: Mapping[str, Any], key: str, parse: Callable[[object], T], defa
     try:
         return parse(entry[key])
     except ValueError as exc:
-        raise ValueError(f"{key} = {entry[key]!r}: {exc}") from exc
+        raise ValueError(f"{key} = {quote(entry[key])}: {exc}") from exc
 
 
 def _parse_seconds(value: object) -> float | None:
@@ -196,7 +192,7 @@ def _parse_ports(value: object) -> list[int]:
 
 def _parse_hosts(value: object) -> list[str]:
     if not isinstance(value, list) or not all(isinstance(host, str) and host for host in value):
-        raise ValueError(f"http_hosts = {value!r}: not a list of host names that may be called without TLS")
+        raise ValueError(f"http_hosts = {quote(value)}: not a list of host names that may be called without TLS")
     return [host.lower() for host in value]
 
 

@@ -9,6 +9,7 @@ import stat
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from ws_subprocess.config.problems import ConfigError, Problem
 from ws_subprocess.opening import open_at_once
@@ -42,24 +43,27 @@ def read_file(path: str) -> Mapping[str, Entry]:
     """Return the entries of the settings file at `path`.
 
     Raises:
-        ConfigError: It cannot be read or is not TOML; the origin has line and column where there are any.
+        ConfigError: It cannot be read, is not to be trusted, or is not TOML; the origin has line and column where there
+            are any.
     """
-    text = read_text(path)
-    try:
-        values = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as exc:
-        raise _syntax_error(path, text, str(exc)) from exc
+    text, values = read_toml(path)
     lines = dict(key_lines(text))
     return {key: Entry(value, f"{path}:{lines[key]}" if key in lines else path) for key, value in values.items()}
 
 
-def read_text(path: str) -> str:
-    """Return the text of the file at `path`.
+def read_toml(path: str) -> tuple[str, dict[str, Any]]:
+    """Return the text of the TOML file at `path`, and the document that it is.
 
     Raises:
-        ConfigError: It cannot be read, is not UTF-8, or is not to be trusted.
+        ConfigError: As `read_file`.
     """
-    return _decode(path, _read_bytes(path))
+    text = _decode(path, _read_bytes(path))
+    try:
+        return text, tomllib.loads(text)
+    except tomllib.TOMLDecodeError as exc:
+        raise _syntax_error(path, text, str(exc)) from exc
+    except (ValueError, RecursionError) as exc:
+        raise _unusable(path, "not valid TOML: a number is too long, or brackets are nested too deeply") from exc
 
 
 def key_lines(text: str) -> Iterator[tuple[str, int]]:

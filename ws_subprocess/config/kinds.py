@@ -141,7 +141,7 @@ class Duration:
             return self.read(value)
         if not isinstance(value, int | float) or isinstance(value, bool):
             raise WrongTypeError(f'{_type_name(value)} instead of seconds or a string such as "10s"')
-        if math.isnan(value):
+        if isinstance(value, float) and math.isnan(value):
             raise ValueError(f"not a number of seconds from {self.accepts}")
         # Whole microseconds: finer ones mean nothing to a timer, and every value can be shown exactly.
         return round(float(_within(value, self.low_s, self.high_s, self.accepts)), 6)
@@ -242,8 +242,16 @@ class Many:
 
 def quote(value: object) -> str:
     """Return `value` for an error message: short, on one line, and without the password of a URL."""
-    text = re.sub(r"//[^/@]*@", "//***@", repr(value))
+    try:
+        text = hide_password(repr(value))
+    except ValueError:  # TOML's 0xFFF... may have more digits than Python writes out (sys.set_int_max_str_digits).
+        return "a number of thousands of digits"
     return text if len(text) <= 100 else f"{text[:97]}..."
+
+
+def hide_password(text: str) -> str:
+    """Return `text` without the user and password of a URL in it."""
+    return re.sub(r"//[^/]*@", "//***@", text)
 
 
 N = TypeVar("N", int, float)

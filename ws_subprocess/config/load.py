@@ -121,7 +121,7 @@ def _wrong_value(item: Given, reason: ValueError) -> Problem:
         return Problem(item.origin, "secret_in_argv", f"{item.key}: {reason}")
     if isinstance(reason, WrongTypeError):
         return Problem(item.origin, "bad_config", text)
-    return Problem(item.origin, "bad_listen" if item.key == "listen" else "bad_value", text)
+    return Problem(item.origin, "bad_listen" if item.key in ("listen", "process_listen") else "bad_value", text)
 
 
 def _contradictions(values: Mapping[str, Any], origins: Mapping[str, str], broken: set[str]) -> Iterator[Problem]:

@@ -104,7 +104,7 @@ class Settings:
     state_dir: str = _setting(
         "",
         FILE,
-        "where used tokens are remembered; if not set $STATE_DIRECTORY, or ws-subprocess in $XDG_STATE_HOME, "
+        "where used tokens and jobs are kept; if not set $STATE_DIRECTORY, or ws-subprocess in $XDG_STATE_HOME, "
         "~/.local/state, or as root /var/lib",
     )
     allow_commands: tuple[str, ...] = _setting(
@@ -121,7 +121,7 @@ class Settings:
     allow_setuid: bool = _setting(False, Switch(), "let commands gain privileges by setuid programs such as sudo")
     base_path: str = _setting("", BASE_PATH, "prefix of every route, for a daemon below a path of another site")
     allow_origins: tuple[str, ...] = _setting(
-        (), Many(ORIGIN), "other origins whose pages may open terminals", flag="allow-origin"
+        (), Many(ORIGIN), "other origins whose pages may use the daemon", flag="allow-origin"
     )
     allow_hosts: tuple[str, ...] = _setting(
         (), Many(HOST), "names in the Host header besides localhost and IP addresses", flag="allow-host"

@@ -69,15 +69,16 @@ class Access:
     command: NamedCommand
 
     async def authorize_start(
-        self, request: Request, credentials: Credentials, args: tuple[str, ...]
+        self, request: Request, credentials: Credentials, args: tuple[str, ...], *, has_input: bool
     ) -> tuple[Grant, LaunchRequest]:
-        """Return what runs for a request with these arguments.
+        """Return what runs for a request with these arguments, and with input if it `has_input`.
 
         Raises:
             BridgeError: Nothing does.
         """
-        asked = self._build_request(request, frozenset(TO_WATCH), args)
-        return await self.launcher.authorize(credentials, asked), asked
+        needs = TO_WATCH | {Right.WRITE} if has_input else TO_WATCH
+        asked = self._build_request(request, needs, args)
+        return await self.launcher.authorize(credentials, asked, lambda _: self.jobs.check_room()), asked
 
     async def find(self, request: Request, credentials: Credentials, key: str, right: Right) -> Job | None:
         """Return the job of this key, None where there is none for whoever asks.
@@ -98,7 +99,7 @@ class Access:
         """Return the jobs of whoever asks, the oldest first.
 
         Raises:
-            BridgeError: The token is good for nothing here, and has started nothing.
+            BridgeError: The token is good for nothing here, and has started nothing (told for the first page).
         """
         owner, refusal = Owner(hash_token(credentials.token)), None
         try:
@@ -109,7 +110,7 @@ class Access:
         except GateError as exc:
             refusal = exc
         page = await self.jobs.list(DOOR, self.command.name, owner, after, limit)
-        if refusal is not None and not page.jobs:
+        if refusal is not None and not page.jobs and not after:
             raise refusal
         return page
 

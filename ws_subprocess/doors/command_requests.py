@@ -5,18 +5,18 @@ Law: a field that is known and cannot be used refuses the request; unknown ones 
 
 import base64
 import binascii
+import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, TypeVar
 
+from ws_subprocess.auth.grants import ARGS_MAX, STRING_MAX_BYTES
+from ws_subprocess.doors.proposals import parse_seconds
 from ws_subprocess.errors import RequestError
 from ws_subprocess.service.job import Retention
 
-ARGS_MAX = 10_000
-ARG_MAX_BYTES = 131_071
-TIMEOUT_MAX_S = 31_536_000
 PRIORITY_MIN = -1000
 _IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
@@ -56,7 +56,7 @@ def parse_command_request(fields: object) -> CommandRequest:
         raise _refuse("body", 'an object such as {"args": ["-l"]}')
     return CommandRequest(
         args=_take(fields, "args", _parse_args, ()),
-        timeout_s=_take(fields, "timeout", parse_timeout, None),
+        timeout_s=_take(fields, "timeout", parse_seconds, None),
         has_own_key=_take(fields, "force_unique_key", _parse_boolean, False),
         context=_take(fields, "callback_context", _parse_object, MappingProxyType({})),
         stdin=_parse_stdin(fields),
@@ -65,17 +65,6 @@ def parse_command_request(fields: object) -> CommandRequest:
         priority=_take(fields, "priority", _parse_priority, 0),
         callback_url=_take(fields, "callback_url", _parse_text, ""),
     )
-
-
-def parse_timeout(name: str, value: object) -> float:
-    """Return a number of seconds.
-
-    Raises:
-        RequestError: `bad_timeout`.
-    """
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= TIMEOUT_MAX_S:
-        raise RequestError("bad_timeout", f"{name}: not a number of seconds, more than 0, at most {TIMEOUT_MAX_S}")
-    return float(value)
 
 
 def parse_idempotency_key(values: list[str]) -> str:
@@ -118,8 +107,8 @@ def _parse_args(name: str, value: object) -> tuple[str, ...]:
             length = len(item.encode())
         except UnicodeEncodeError as exc:
             raise _refuse(f"{name}[{index}]", "text: holds half a surrogate pair") from exc
-        if "\0" in item or length > ARG_MAX_BYTES:
-            raise _refuse(f"{name}[{index}]", f"at most {ARG_MAX_BYTES} bytes without NUL")
+        if "\0" in item or length > STRING_MAX_BYTES:
+            raise _refuse(f"{name}[{index}]", f"at most {STRING_MAX_BYTES} bytes without NUL")
     return tuple(value)
 
 
@@ -132,6 +121,11 @@ def _parse_boolean(name: str, value: object) -> bool:
 def _parse_object(name: str, value: object) -> Mapping[str, Any]:
     if not isinstance(value, dict):
         raise _refuse(name, "an object")
+    try:
+        json.dumps(value, allow_nan=False)
+    except ValueError:
+        # Whoever is called back could not read it.
+        raise _refuse(name, "an object with finite numbers") from None
     return value
 
 

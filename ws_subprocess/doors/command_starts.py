@@ -10,12 +10,15 @@ import os
 import pwd
 import stat
 import uuid
+from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from starlette.requests import Request
 
+from ws_subprocess.address import group_address, is_local
 from ws_subprocess.auth.tokens_file import hash_token
 from ws_subprocess.doors.bodies import (
     BodyLimits,
@@ -33,12 +36,12 @@ from ws_subprocess.doors.command_requests import (
     parse_command_request,
     parse_idempotency_key,
 )
+from ws_subprocess.doors.handshake import get_peer
 from ws_subprocess.doors.multipart import Form, Upload, read_form
 from ws_subprocess.errors import CapacityError, RequestError
 from ws_subprocess.model import Credentials, Grant, LaunchRequest
 from ws_subprocess.service.callbacks import CALLBACK_URL, Callbacks
-from ws_subprocess.service.job import Job, JobSpec, Owner
-from ws_subprocess.service.jobs import JobExistsError
+from ws_subprocess.service.job import Job, JobExistsError, JobSpec, Owner
 from ws_subprocess.service.named_command import (
     KEY_CHARS,
     NamedCommand,
@@ -49,24 +52,49 @@ from ws_subprocess.service.named_command import (
 from ws_subprocess.service.reports import COMMAND, TIMEOUT
 
 UPLOADS_MAX = 16
+UPLOADS_PER_ADDRESS_MAX = 4
 CONTEXT = "callback_context"
 """The fact that holds a request's `callback_context`."""
 _FINGERPRINT = "fingerprint"
 _RETRY_AFTER_S = 1
 
 
+class UploadPlaces:
+    """Places for those that send files, for all commands together.
+
+    A client sends its files before the gate is asked, and nobody else counts their bytes meanwhile; so whoever has no
+    token must not be able to take all places. Clients on this machine have no share: they may be a proxy's.
+    """
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._by_address: Counter[str] = Counter()
+
+    @contextmanager
+    def hold(self, peer: str) -> Iterator[None]:
+        """Hold a place for a client for as long as the block runs. Raises CapacityError (`queue_full`)."""
+        address = "" if is_local(peer) else group_address(peer)
+        if self._count >= UPLOADS_MAX or (address and self._by_address[address] >= UPLOADS_PER_ADDRESS_MAX):
+            raise CapacityError("queue_full", f"{self._count} uploads are under way", _RETRY_AFTER_S)
+        self._count += 1
+        self._by_address[address] += 1
+        try:
+            yield
+        finally:
+            self._count -= 1
+            self._by_address[address] -= 1
+            if not self._by_address[address]:
+                del self._by_address[address]
+
+
 @dataclass(frozen=True, slots=True)
 class CommandLimits:
-    """What requests may send, with files and without, and how long results are kept where nothing else is said.
-
-    `uploads` has the places of those that send files, for all commands together: until a job is made of them, nobody
-    else counts their bytes.
-    """
+    """What requests may send, with files and without, and how long results are kept where nothing else is said."""
 
     body: BodyLimits
     max_upload_bytes: int
     ttl_s: float
-    uploads: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(UPLOADS_MAX))
+    uploads: UploadPlaces = field(default_factory=UploadPlaces)
 
 
 class TakenError(Exception):
@@ -125,9 +153,7 @@ class Starts:
             return await self._submit(request, credentials, wanted, idempotency_key)
         if not self.command.allow_files:
             raise RequestError("unsupported_media_type", "this command takes no files; send application/json")
-        if self.limits.uploads.locked():
-            raise CapacityError("queue_full", f"{UPLOADS_MAX} uploads are under way", _RETRY_AFTER_S)
-        async with self.limits.uploads:
+        with self.limits.uploads.hold(get_peer(request.scope)):
             return await self._start_with_files(request, credentials, idempotency_key)
 
     async def _start_with_files(self, request: Request, credentials: Credentials, idempotency_key: str) -> Job:
@@ -144,8 +170,8 @@ class Starts:
     async def _read_fields(self, request: Request) -> object:
         limits = self.limits.body
         if is_json(request.headers):
-            return await read_json(request, limits.max_bytes, limits.timeout_s)
-        if await read_body(request, limits.max_bytes, limits.timeout_s):
+            return await read_json(request, limits)
+        if await read_body(request, limits):
             # It was ignored once, and the bare command run.
             require_json(request.headers)
         return {}
@@ -164,7 +190,8 @@ class Starts:
         return wanted
 
     async def _submit(self, request: Request, credentials: Credentials, wanted: _Wanted, idempotency_key: str) -> Job:
-        grant, launch = await self.access.authorize_start(request, credentials, wanted.args)
+        has_input = bool(wanted.asked.stdin)
+        grant, launch = await self.access.authorize_start(request, credentials, wanted.args, has_input=has_input)
         if wanted.asked.callback_url:
             # Not before: whom the gate refuses has no names looked up.
             await self._check_callback(wanted.asked.callback_url)
@@ -277,5 +304,6 @@ def _hand_over(folder: Path, user: str) -> None:
     for above in (folder.parent, folder.parent.parent):
         # To pass through, not to look around.
         above.chmod(stat.S_IMODE(above.stat().st_mode) | stat.S_IXGRP | stat.S_IXOTH)
-    for path in (folder, *folder.iterdir()):
+    # The folder last: from then on its owner may put other files in their place.
+    for path in (*folder.iterdir(), folder):
         os.chown(path, entry.pw_uid, entry.pw_gid, follow_symlinks=False)

@@ -8,7 +8,6 @@ import asyncio
 import inspect
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from starlette.requests import ClientDisconnect, Request
@@ -26,10 +25,11 @@ from ws_subprocess.doors.command_answers import (
     get_base_url,
     refuse_request,
 )
-from ws_subprocess.doors.command_requests import parse_timeout
 from ws_subprocess.doors.command_starts import Starts, TakenError
+from ws_subprocess.doors.departures import until_client_leaves
 from ws_subprocess.doors.handshake import check_path
 from ws_subprocess.doors.job_output import answer_events, answer_output, wants_events
+from ws_subprocess.doors.proposals import parse_seconds
 from ws_subprocess.errors import BridgeError, RequestError
 from ws_subprocess.model import Right
 from ws_subprocess.service.job import Job, JobState, Retention
@@ -121,9 +121,9 @@ class CommandDoor:
     async def _post_input(self, request: Request) -> Response:
         job = await self._find(request, Right.WRITE, "job")
         limits = self.starts.limits.body
-        data = await read_body(request, limits.max_bytes, limits.timeout_s)
+        data = await read_body(request, limits)
         try:
-            async with asyncio.timeout(_INPUT_WAIT_S):
+            async with until_client_leaves(request), asyncio.timeout(_INPUT_WAIT_S):
                 while job.state is JobState.PENDING:
                     job = await self._jobs.changes(job, _INPUT_WAIT_S)
                 is_taken = not data or await self._jobs.write_input(job.id, data)
@@ -165,7 +165,7 @@ class CommandDoor:
             ClientDisconnect: The client left first.
         """
         deadline_s = asyncio.get_running_loop().time() + timeout_s
-        async with _until_client_leaves(request):
+        async with until_client_leaves(request):
             while not job.state.is_end and (left_s := deadline_s - asyncio.get_running_loop().time()) > 0:
                 job = await self._jobs.wait(job.id, left_s)
         return job
@@ -174,27 +174,44 @@ class CommandDoor:
         is_read_once = job.retention is Retention.ONCE and request.method != "HEAD"
         if job.state is JobState.FAILED and "result" not in job.facts:
             if is_read_once:
-                await self._jobs.forget(job.id)
+                await self._take(request, job)
             return answer({"error": explain_failure(job), "key": job.key}, 400)
         if request.method == "HEAD":
-            return Response(None, 200, {"Cache-Control": "no-store"}, "application/json")
+            # Its length would have to be the report's, or not be told (RFC 9110, section 8.6).
+            response = Response(None, 200, {"Cache-Control": "no-store"}, "application/json")
+            del response.headers["content-length"]
+            return response
         pieces = write_report(job, lambda *span: self._jobs.read_output(job.id, *span))
-        if is_read_once:
-            pieces = self._forget_at_end(job, pieces)
         headers = {"Cache-Control": "no-store"}
         if job.stdout_bytes + job.stderr_bytes > _WHOLE_MAX_BYTES:
+            pieces = self._forget_at_end(job, pieces) if is_read_once else pieces
             return StreamingResponse(pieces, 200, headers, "application/json")
-        return Response(b"".join([piece async for piece in pieces]), 200, headers, "application/json")
+        report = b"".join([piece async for piece in pieces])
+        if is_read_once:
+            await self._take(request, job)
+        return Response(report, 200, headers, "application/json")
+
+    async def _take(self, request: Request, job: Job) -> None:
+        """Forget what is about to be sent.
+
+        Raises:
+            RequestError: `job_unknown`: of several that read at once, another one has it.
+            ClientDisconnect: There is nobody to send it to.
+        """
+        if await request.is_disconnected():
+            raise ClientDisconnect
+        if not await self._jobs.forget(job.id):
+            raise RequestError("job_unknown", f"No report exists for key: '{job.key}'.")
 
     async def _forget_at_end(self, job: Job, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-        """Pass the pieces on; whoever has the last one finds the job forgotten."""
+        """Pass the pieces on, the last byte when the job is forgotten: of several that read at once, one has it all."""
         held = b""
         async for piece in pieces:
-            if held:
-                yield held
-            held = piece
-        await self._jobs.forget(job.id)
-        yield held
+            piece = held + piece
+            yield piece[:-1]
+            held = piece[-1:]
+        if await self._jobs.forget(job.id):
+            yield held
 
 
 def _decorate(endpoint: Endpoint, decorators: tuple[Decorator, ...]) -> Endpoint:
@@ -234,36 +251,13 @@ def _refusing(door: CommandDoor, endpoint: Endpoint, path: str) -> Endpoint:
     return serve
 
 
-@asynccontextmanager
-async def _until_client_leaves(request: Request) -> AsyncIterator[None]:
-    """Run the block until it ends, or raise ClientDisconnect within it."""
-    patience = asyncio.timeout(None)
-
-    async def listen() -> None:
-        while (await request.receive())["type"] != "http.disconnect":
-            pass
-        patience.reschedule(asyncio.get_running_loop().time())
-
-    listener = asyncio.create_task(listen())
-    try:
-        async with patience:
-            yield
-    except TimeoutError as exc:
-        if patience.expired():
-            raise ClientDisconnect from exc
-        raise
-    finally:
-        listener.cancel()
-        await asyncio.gather(listener, return_exceptions=True)
-
-
 def _parse_wait(request: Request) -> float:
     text = request.query_params.get("timeout")
     if text is None:
         return _WAIT_MAX_S
     if not _NUMBER.fullmatch(text):
         raise RequestError("bad_timeout", f"timeout: {text[:40]!a} is no number of seconds")
-    return parse_timeout("timeout", float(text))
+    return parse_seconds("timeout", float(text))
 
 
 def _parse_limit(request: Request) -> int:

@@ -35,7 +35,7 @@ def check_path(scope: Scope, path: str) -> None:
     """
     # Servers need not give the path as it was sent.
     raw_path: bytes | None = scope.get("raw_path")
-    if raw_path is not None and not raw_path.endswith(path.encode("ascii")):
+    if raw_path is not None and not raw_path.endswith(path.encode()):
         raise RequestError("not_found")
 
 

@@ -15,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from ws_subprocess.dialects.codec import count_cut_bytes
+from ws_subprocess.doors.departures import until_client_leaves
 from ws_subprocess.errors import BridgeError, RequestError
 from ws_subprocess.model import STDERR, STDOUT
 from ws_subprocess.service.job import Job
@@ -41,12 +42,14 @@ async def answer_output(request: Request, jobs: Jobs, job: Job) -> Response:
 
     Raises:
         BridgeError: The query cannot be understood, or too many wait.
+        ClientDisconnect: The client left first.
     """
     stream, offset = _parse_stream(request), _parse_number(request, "offset", 0)
     limit = min(_parse_number(request, "limit", READ_MAX_BYTES), READ_MAX_BYTES)
     data = await jobs.read_output(job.id, stream, offset, limit)
     if not data and request.query_params.get("wait", "").lower() == "true":
-        job, data = await _wait_for_output(jobs, job, stream, offset, limit)
+        async with until_client_leaves(request):
+            job, data = await _wait_for_output(jobs, job, stream, offset, limit)
     headers = {
         "Cache-Control": "no-store",
         "X-Content-Type-Options": "nosniff",
@@ -64,7 +67,9 @@ def answer_events(request: Request, jobs: Jobs, job: Job) -> Response:
     """
     offsets = _parse_event_id(request.headers.get("last-event-id", ""))
     headers = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", "X-Accel-Buffering": "no"}
-    return StreamingResponse(_Events(jobs, job, offsets).write(), 200, headers, "text/event-stream")
+    # HEAD would be answered at the job's end.
+    events = _Events(jobs, job, offsets).write() if request.method != "HEAD" else ()
+    return StreamingResponse(events, 200, headers, "text/event-stream")
 
 
 async def _wait_for_output(jobs: Jobs, job: Job, stream: int, offset: int, limit: int) -> tuple[Job, bytes]:

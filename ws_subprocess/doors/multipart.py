@@ -68,7 +68,9 @@ async def read_form(request: Request, folder: Path, max_bytes: int, max_field_by
             await asyncio.to_thread(parts.feed, chunk)
         return parts.finish()
     finally:
-        parts.close()
+        # What a failed upload has in its buffer may not fit either, and nobody wants it.
+        with contextlib.suppress(OSError):
+            parts.close()
 
 
 async def _read_until(request: Request, deadline_s: float, timeout_s: float) -> AsyncIterator[bytes]:
@@ -139,9 +141,9 @@ class _Parts:
         return self._form
 
     def close(self) -> None:
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        file, self._file = self._file, None
+        if file is not None:
+            file.close()
 
     def _begin_part(self) -> None:
         self._count += 1

@@ -20,7 +20,7 @@ from starlette.types import Receive, Scope, Send
 from ws_subprocess.auth.tokens_file import hash_token
 from ws_subprocess.doors.bearer import Threshold
 from ws_subprocess.doors.bodies import BodyLimits, parse_body, read_body
-from ws_subprocess.doors.handshake import get_peer
+from ws_subprocess.doors.handshake import check_path, get_peer
 from ws_subprocess.doors.job_output import answer_output
 from ws_subprocess.doors.payload_answers import (
     CMD,
@@ -100,23 +100,23 @@ class PayloadDoor:
         """Return the routes."""
         one = f"{PATH}/{{id}}"
         return [
-            Route(PATH, self._guard({"GET": self._list, "HEAD": self._list, "POST": self._submit})),
-            Route(one, self._guard({"GET": self._get, "HEAD": self._get, "DELETE": self._delete})),
-            Route(f"{one}/output", self._guard({"GET": self._get_output, "HEAD": self._get_output})),
+            self._route(PATH, {"GET": self._list, "HEAD": self._list, "POST": self._submit}),
+            self._route(one, {"GET": self._get, "HEAD": self._get, "DELETE": self._delete}),
+            self._route(f"{one}/output", {"GET": self._get_output, "HEAD": self._get_output}),
         ]
 
-    def _guard(self, endpoints: Mapping[str, Callable[[Request], Awaitable[Response]]]) -> "_Endpoint":
-        return _Endpoint(self._threshold, endpoints)
+    def _route(self, path: str, endpoints: "_Endpoints") -> Route:
+        return Route(path, _Resource(self._threshold, path, endpoints))
 
     async def _submit(self, request: Request) -> Response:
         credentials = self._threshold.admit_start(request)
         # Of any type: curl -d says it sends a form. A page of a foreign site cannot send the token's header, so this
         # is no way around the same-origin policy.
-        body = parse_body(await read_body(request, self._limits.max_bytes, self._limits.timeout_s))
+        body = parse_body(await read_body(request, self._limits))
         # On a thread: a command is looked for in folders, and some disks are slow.
         asked = await asyncio.to_thread(parse_request, body)
         wanted = LaunchRequest(DOOR, get_peer(request.scope), None, asked.proposal, TO_WATCH, has_tty=False)
-        grant = await self._threshold.launcher.authorize(credentials, wanted)
+        grant = await self._threshold.launcher.authorize(credentials, wanted, lambda _: self._jobs.check_room())
         spec = JobSpec(
             door=DOOR,
             name="",
@@ -201,11 +201,15 @@ class PayloadDoor:
         return {STDERR_HEAD: data.decode(errors="replace").rstrip()}
 
 
-class _Endpoint:
-    """An ASGI application that answers some methods, and turns errors into answers."""
+_Endpoints = Mapping[str, Callable[[Request], Awaitable[Response]]]
 
-    def __init__(self, threshold: Threshold, endpoints: Mapping[str, Callable[[Request], Awaitable[Response]]]) -> None:
+
+class _Resource:
+    """An ASGI application that answers some methods at one path, and turns errors into answers."""
+
+    def __init__(self, threshold: Threshold, path: str, endpoints: _Endpoints) -> None:
         self._threshold = threshold
+        self._path = path
         self._endpoints = endpoints
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -213,6 +217,7 @@ class _Endpoint:
         request = Request(scope, receive)
         endpoint = self._endpoints.get(request.method)
         try:
+            check_path(scope, self._path.format(**request.path_params))
             if endpoint is None:
                 raise RequestError("method_not_allowed")
             response = await endpoint(request)
@@ -222,7 +227,7 @@ class _Endpoint:
         except BridgeError as exc:
             self._threshold.launcher.note_refusal(exc, LaunchRequest(DOOR, get_peer(scope)))
             response = build_response(exc, request.headers)
-            if endpoint is None:
+            if exc.code == "method_not_allowed":
                 response.headers["Allow"] = ", ".join(self._endpoints)
         await response(scope, receive, send)
 

@@ -79,7 +79,7 @@ class ProcessDoor:
         if streams_input(request.headers):
             check_encoding(request.headers)
             return await asyncio.to_thread(parse_request, parse_header(request.headers), form, has_body=True)
-        body = await read_json(request, self._limits.max_bytes, self._limits.timeout_s)
+        body = await read_json(request, self._limits)
         return await asyncio.to_thread(parse_request, body, form, has_body=False)
 
     @contextmanager

@@ -123,6 +123,8 @@ class ProcessStream:
             async with asyncio.timeout(None) as self._launching:
                 return await stack.enter_async_context(launcher.launch(credentials, wanted, hold))
         except TimeoutError as exc:
+            if not self._has_left:
+                raise  # Somebody else's, and an error.
             raise ClientLeftError from exc
         finally:
             self._launching = None

@@ -58,11 +58,18 @@ def parse_timeout(value: object) -> float | None:
     Raises:
         RequestError: `bad_timeout`.
     """
-    if value is None:
-        return None
+    return None if value is None else parse_seconds("timeout", value)
+
+
+def parse_seconds(name: str, value: object) -> float:
+    """Return a number of seconds, more than 0.
+
+    Raises:
+        RequestError: `bad_timeout`; names the field.
+    """
     # NaN is within no bounds.
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= SECONDS_MAX:
-        raise RequestError("bad_timeout", f"timeout: not a number of seconds, more than 0, at most {SECONDS_MAX}")
+        raise RequestError("bad_timeout", f"{name}: not a number of seconds, more than 0, at most {SECONDS_MAX}")
     return float(value)
 
 

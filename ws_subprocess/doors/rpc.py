@@ -6,12 +6,14 @@ other statuses mean that no call was looked at.
 
 import logging
 from collections.abc import Callable
+from functools import partial
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from ws_subprocess.doors.bearer import Threshold
 from ws_subprocess.doors.bodies import BodyLimits, is_json, read_body
+from ws_subprocess.doors.departures import while_client_stays
 from ws_subprocess.doors.handshake import check_path, get_peer
 from ws_subprocess.doors.problems import build_response
 from ws_subprocess.errors import BridgeError
@@ -55,7 +57,7 @@ class RpcDoor:
         return Response(text, headers=_HEADERS, media_type="application/json")
 
     async def _read(self, request: Request) -> bytes:
-        return await read_body(request, self._limits.max_bytes, self._limits.timeout_s)
+        return await read_body(request, self._limits)
 
 
 def admit_bearers(threshold: Threshold, path: str) -> Callable[[Request], Caller]:
@@ -69,7 +71,7 @@ def admit_bearers(threshold: Threshold, path: str) -> Callable[[Request], Caller
         peer = get_peer(request.scope)
         try:
             check_path(request.scope, path)
-            return Caller(peer, credentials=threshold.admit(request))
+            return Caller(peer, credentials=threshold.admit(request), staying=partial(while_client_stays, request))
         except BridgeError as exc:
             threshold.launcher.note_refusal(exc, LaunchRequest(DOOR, peer))
             raise

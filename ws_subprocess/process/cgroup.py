@@ -54,11 +54,10 @@ class Cgroup:
             for name, _, _ in os.walk(folder):
                 try:
                     pids.update(map(int, Path(name, "cgroup.procs").read_text().split()))
-                except FileNotFoundError:  # Gone meanwhile.
-                    continue
                 except OSError as exc:
-                    # A command that is root has made threaded groups (v2): their processes stand in the one above.
-                    if exc.errno != errno.EOPNOTSUPP:
+                    # Gone before it was opened or read; or threaded (v2, by a command that is root): the processes of
+                    # such groups stand in the one above.
+                    if exc.errno not in (errno.ENOENT, errno.ENODEV, errno.EOPNOTSUPP):
                         raise
         return pids
 

@@ -160,6 +160,8 @@ class LocalChild:
         else:
             try:
                 signal.pidfd_send_signal(self._pidfd, number)
+            except ProcessLookupError:  # Somebody else has reaped it; see `_collect_status`.
+                return True
             except PermissionError:
                 return False
         return True

@@ -79,9 +79,9 @@ class Confiner:
             StepError: A control group cannot be made.
             OSError: There are no descriptors to be had.
         """
-        account = self._find_account(asked)
-        if account is None and not _has_effect(asked):
+        if not self.concerns(asked):
             return None
+        account = self._find_account(asked)
         limits = self._find_limits(asked, account)
         group = self._make_group(asked, session)
         try:
@@ -91,6 +91,10 @@ class Confiner:
             raise
         space = self._find_address_space(asked)
         return Confined(Confines(limits, space, entrances, asked.umask, account, asked.no_new_privs), group)
+
+    def concerns(self, asked: Confinement) -> bool:
+        """Tell whether a child is to be confined at all."""
+        return bool(asked.user or asked.group or self._user or self._group) or _has_effect(asked)
 
     def discard(self, group: Cgroup | None) -> None:
         """Remove the group of a child that has not come to life, or has ended."""

@@ -31,6 +31,10 @@ from ws_subprocess.process.wiring import Wiring, wire_pipes, wire_terminal
 
 _NO_ROOM = frozenset({errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM, errno.ENOSPC})
 _RETRY_AFTER_S = 1
+# What a start holds open at a time: both ends of its terminal or pipes; and a pidfd, or before that, to be confined,
+# the order and a pair of sockets.
+_FILES_FOR_TERMINAL, _FILES_FOR_PIPES = 2, 6
+_FILES_TO_START, _FILES_TO_CONFINE = 1, 3
 
 log = logging.getLogger(__name__)
 
@@ -75,6 +79,24 @@ class Spawner:
             prctl.clear_ambient_capabilities()
             remove_leftovers(find_own_places().folders)
             self._confiner.find_cgroups()
+
+    def check_room(self, grant: Grant) -> None:
+        """Pass a grant that there are descriptors left to start with, so that no token is used up for a start in vain.
+
+        Raises:
+            CapacityError: There are not.
+        """
+        wanted = _FILES_FOR_TERMINAL if grant.tty else _FILES_FOR_PIPES
+        wanted += _FILES_TO_CONFINE if self._confiner.concerns(grant.confinement) else _FILES_TO_START
+        fds: list[int] = []
+        try:
+            fds.append(os.pidfd_open(os.getpid()))  # Any would do.
+            fds.extend(os.dup(fds[0]) for _ in range(wanted - 1))
+        except OSError as exc:
+            raise _explain(exc, grant) from exc
+        finally:
+            for fd in fds:
+                os.close(fd)
 
     def start(self, grant: Grant, session: SessionId, size: Size) -> LocalChild:
         """Start the granted command; nothing is read or told before `LocalChild.start`.

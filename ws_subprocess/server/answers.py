@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from typing import Any, Protocol
 
 from ws_subprocess.server.asgi import Application, Message, Receive, Scope, Send
+from ws_subprocess.server.cork import CorkedTransport
 from ws_subprocess.server.linger import linger
 from ws_subprocess.server.settings import LINGER_S
 
@@ -32,6 +33,9 @@ class Connection(Protocol):
     def discard_rest(self) -> None:
         """Read on, but throw away what comes after the request that is being answered."""
 
+    def forgo_chunks(self, cycle: Any) -> None:
+        """Let the end of the connection be the end of the body."""
+
     def end_message(self, cycle: Any, trailers: Headers) -> bool:
         """Write the end of the body; tell whether the connection ends with it."""
 
@@ -39,13 +43,23 @@ class Connection(Protocol):
 class Answer:
     """One request's conversation between uvicorn's cycle and the application."""
 
-    __slots__ = ("_application", "_connection", "_cycle", "_has_trailers", "_is_last", "_send_on", "_trailers")
+    __slots__ = (
+        "_application",
+        "_connection",
+        "_cycle",
+        "_has_trailers",
+        "_is_http_1_0",
+        "_is_last",
+        "_send_on",
+        "_trailers",
+    )
 
     def __init__(self, application: Application, connection: Connection, cycle: Any) -> None:
         self._application = application
         self._connection = connection
         self._cycle = cycle
         self._has_trailers = False
+        self._is_http_1_0 = cycle.scope["http_version"] == "1.0"
         self._is_last = False
         self._trailers: list[tuple[bytes, bytes]] = []
         self._send_on: Send
@@ -54,10 +68,11 @@ class Answer:
         """Call the application."""
         self._send_on = send
         extensions: dict[str, Any] = {ANSWER_EXTENSION: {"answer": self}}
-        if scope["http_version"] != "1.0":
+        if not self._is_http_1_0:
             extensions[_TRAILERS_EXTENSION] = {}
         scope["extensions"] = extensions
         self._is_last = _says_close(scope["headers"])
+        self._cycle.transport = CorkedTransport(self._connection.transport, has_body=scope["method"] != "HEAD")
         await self._application(scope, receive, self._send)
 
     def cut(self) -> None:
@@ -66,6 +81,7 @@ class Answer:
             # For uvicorn the client has left, which is where it stops to ask for an end.
             self._cycle.disconnected = True
             self._cycle.message_event.set()
+            self._cycle.transport.flush()
             linger(self._connection.transport, self._connection.transport.get_protocol(), LINGER_S)
 
     def has_left(self) -> bool:
@@ -80,6 +96,9 @@ class Answer:
         match message["type"]:
             case "http.response.start":
                 self._has_trailers = bool(message.get("trailers", False))
+                if self._is_http_1_0:
+                    # It knows no chunks (RFC 9112, section 6.1).
+                    self._connection.forgo_chunks(self._cycle)
                 self._is_last = self._is_last or _says_close(message.get("headers", ()))
                 await self._send_on(message)
                 if self._is_last:
@@ -97,7 +116,8 @@ class Answer:
 
     def _is_ours_to_end(self, message: Message) -> bool:
         is_end = not message.get("more_body", False)
-        return is_end and (self._has_trailers or (self._is_last and self._cycle.more_body))
+        # To uvicorn a body without chunks has a length, which bodies of HTTP/1.0 need not have.
+        return is_end and (self._has_trailers or self._is_http_1_0 or (self._is_last and self._cycle.more_body))
 
     def _end(self) -> None:
         cycle = self._cycle
@@ -108,7 +128,7 @@ class Answer:
         cycle.message_event.set()
         # With more of the body to come, the connection lingers: to close it would reset it.
         if is_last and not cycle.more_body:
-            self._connection.transport.close()
+            cycle.transport.close()
         cycle.on_response()
 
 

@@ -1,6 +1,5 @@
 """HTTP connections parsed by h11, for machines without httptools: the same rules as `http_httptools`."""
 
-import asyncio
 from http import HTTPStatus
 from typing import Any
 
@@ -10,8 +9,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 from ws_subprocess.server.answers import Answer, Headers
 from ws_subprocess.server.asgi import Receive, Scope, Send
 from ws_subprocess.server.doorkeeper import Seat
-from ws_subprocess.server.http_shared import Deadline, refuse
-from ws_subprocess.server.linger import linger
+from ws_subprocess.server.http_shared import WatchedConnection
 from ws_subprocess.server.request_rules import (
     BAD_REQUEST,
     HEAD_TOO_LARGE,
@@ -19,9 +17,8 @@ from ws_subprocess.server.request_rules import (
     MAX_HEADER_LINES,
     Refusal,
     find_refusal,
-    wants_websocket,
 )
-from ws_subprocess.server.settings import LINGER_S, WRITE_HIGH_WATER_BYTES, ServerSettings
+from ws_subprocess.server.settings import ServerSettings
 from ws_subprocess.server.upgrade import upgrade
 
 
@@ -53,42 +50,14 @@ def _find_refusal(request: h11.Request) -> Refusal | None:
     return find_refusal(request.method, request.target, request.http_version.decode("ascii"), headers)
 
 
-class H11Connection(H11Protocol):
+class H11Connection(WatchedConnection, H11Protocol):
     """One HTTP connection."""
 
     def __init__(self, settings: ServerSettings, *args: Any, seat: Seat, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._settings = settings
-        self.seat = seat
+        super().__init__(settings, *args, seat=seat, **kwargs)
         self.conn: _CheckedConnection = _CheckedConnection(h11.SERVER, MAX_HEAD_BYTES)
-        self._head_deadline: Deadline
-        self._stall_deadline: Deadline
-        self._discards = False
         self._application: Any = self.app
         self.app = self._answer
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        transport.set_write_buffer_limits(WRITE_HIGH_WATER_BYTES)
-        self._stall_deadline = Deadline(transport, self._settings.stall_timeout_s)
-        self._head_deadline = Deadline(transport, self._settings.handshake_timeout_s)
-        self._head_deadline.start(self.seat.since_s)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self.seat.leave()
-        self._head_deadline.stop()
-        self._stall_deadline.stop()
-        super().connection_lost(exc)
-
-    def pause_writing(self) -> None:
-        super().pause_writing()
-        self._stall_deadline.start()
-        self._update_seat()
-
-    def resume_writing(self) -> None:
-        super().resume_writing()
-        self._stall_deadline.stop()
-        self._update_seat()
 
     def data_received(self, data: bytes) -> None:
         if self._discards and not self.cycle.more_body:
@@ -106,26 +75,8 @@ class H11Connection(H11Protocol):
         if self._discards:
             self.flow.resume_reading()
 
-    def on_response_complete(self) -> None:
-        """Go on to the next request; called by the cycle of this one."""
-        super().on_response_complete()
-        if self.transport.is_closing():
-            return
-        self._update_seat()
-        if self.cycle.response_complete and self.cycle.more_body:
-            # Nobody wanted the body, so nobody waits for its end.
-            linger(self.transport, self, LINGER_S)
-
     def send_400_response(self, msg: str) -> None:
-        if self.cycle is None or self.cycle.response_complete:
-            self._head_deadline.stop()
-            refuse(self.transport, self, self.conn.refusal)
-        else:
-            # It is the body that is wrong, and its request is just being answered.
-            self.transport.abort()
-
-    def _should_upgrade(self) -> bool:
-        return wants_websocket(self.headers)
+        self._refuse(self.conn.refusal)
 
     def handle_websocket_upgrade(self, event: h11.Request) -> None:
         self._head_deadline.stop()
@@ -137,32 +88,18 @@ class H11Connection(H11Protocol):
         application = Answer(self._application, self, self.cycle) if scope["type"] == "http" else self._application
         await application(scope, receive, send)
 
-    # For `Answer`.
-
-    def discard_rest(self) -> None:
-        """Read on, but throw away what comes after the request that is being answered."""
-        self._discards = True
-        self.flow.resume_reading()
+    def forgo_chunks(self, cycle: RequestResponseCycle) -> None:
+        """Let the end of the connection be the end of the body, for `Answer`: h11 does so by itself."""
 
     def end_message(self, cycle: RequestResponseCycle, trailers: Headers) -> bool:
-        """Write the end of the body; tell whether the connection ends with it."""
-        self.transport.write(self.conn.send(h11.EndOfMessage(headers=list(trailers))) or b"")
+        """Write the end of the body, for `Answer`; tell whether the connection ends with it."""
+        cycle.transport.write(self.conn.send(h11.EndOfMessage(headers=list(trailers))) or b"")
         return self.conn.our_state is h11.MUST_CLOSE or not cycle.keep_alive
-
-    def _update_seat(self) -> None:
-        if self.flow.write_paused or self.cycle is None or self.cycle.response_complete:
-            self.seat.take()
-        else:
-            self.seat.leave()
 
     def shutdown(self) -> None:
         """End because the server ends; called by it."""
-        if self.cycle is None or self.cycle.response_complete:
+        if self._is_idle():
             # uvicorn's would tell h11 too, which objects after a refusal that went around it.
             self.transport.close()
         else:
             super().shutdown()
-
-    def abort(self) -> None:
-        """Cut the connection."""
-        self.transport.abort()

@@ -42,6 +42,7 @@ EXIT_STATUS = 0
 _END_TIMEOUT_S = 15.0
 # At the end nobody is waited for longer than this, however slowly it may close at other times.
 _FAREWELL_TIMEOUT_S = 5.0
+_LEAVE_TIMEOUT_S = 0.25
 _CANCEL_TIMEOUT_S = 1.0
 _CLOCK_TICK_S = 1.0
 _IDLE_POLL_S = 0.01
@@ -271,6 +272,8 @@ class DrainingServer(Server):
         await self._finishes(self._idle(), min(self._settings.close_timeout_s, _FAREWELL_TIMEOUT_S))
         for connection in list(connections):
             connection.abort()
+        # Those whose client has gone end by themselves.
+        await self._finishes(self._idle(), _LEAVE_TIMEOUT_S)
         for task in list(self.server_state.tasks):
             task.cancel()
         with contextlib.suppress(TimeoutError):

@@ -74,6 +74,8 @@ def find_refusal(method: bytes, target: bytes, http_version: str, headers: Heade
     if lengths and codings:
         # RFC 9112, section 6.3: two opinions about where a request ends are how requests are smuggled.
         return _bad("Content-Length beside Transfer-Encoding")
+    if codings and [coding.lower() for coding in codings] != [b"chunked"]:
+        return _bad("Transfer-Encoding: other than chunked")
     has_body = bool(codings) or any(length.strip(b"0") for length in lengths)
     if wants_websocket(headers):
         return _find_handshake_refusal(method, http_version, headers, has_body=has_body)

@@ -13,6 +13,7 @@ from ws_subprocess.auth.strict_json import parse_json
 from ws_subprocess.dialects import jsonrpc, weerpc
 from ws_subprocess.dialects.outcomes import BROKEN, LATE, Fate, Outcome, read_outcome
 from ws_subprocess.errors import BridgeError, RequestError
+from ws_subprocess.service.foreign import is_for_us
 from ws_subprocess.service.functions import Caller, Function, FunctionTable
 
 BATCH_MAX = 50
@@ -109,8 +110,9 @@ async def _run_until(deadline: float, name: str, function: Function, data: Any, 
             return read_outcome(await function(data, caller))
     except BridgeError as exc:
         return _read_error(exc)
-    # A function is somebody else's code, and this is where all of its ends arrive. SystemExit would end the loop.
-    except (Exception, SystemExit) as exc:
+    except BaseException as exc:
+        if is_for_us(exc):
+            raise
         if isinstance(exc, TimeoutError) and limit.expired():
             log.warning("function took too long", extra={"function": name})
             return LATE

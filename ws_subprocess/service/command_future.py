@@ -12,6 +12,7 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from ws_subprocess.service.foreign import is_for_us
 from ws_subprocess.service.job import Job, JobState
 from ws_subprocess.service.jobs import Jobs
 from ws_subprocess.service.reports import RESULT, build_report, explain_failure
@@ -49,7 +50,7 @@ class CommandFuture:
         return self._result
 
     def set_result(self, report: Report) -> None:
-        """Have clients get `report`: anything that JSON can say."""
+        """Have clients get `report`: a dictionary of what JSON can say; anything else is logged and changes nothing."""
         self._result = report
 
     def exception(self, timeout: float | None = None) -> OSError | None:
@@ -99,7 +100,11 @@ class CommandCallbacks:
                 return None
             # Also shows that it is JSON, before anybody relies on it.
             replaced = json.loads(json.dumps(future._result))
-        except Exception:
+            if not isinstance(replaced, dict):
+                raise TypeError(f"a report is a dictionary, not {type(replaced).__name__}")
+        except BaseException as exc:
+            if is_for_us(exc):
+                raise
             log.exception("callback failed", extra={"job": job.id, "command": job.name})
             return None
         return {RESULT: replaced}

@@ -5,6 +5,7 @@ looks like one that is not for it.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -22,12 +23,14 @@ class Caller:
         host: The Host header, without the port that its scheme has anyway: what the client typed, not who it is.
         session: What a signed cookie says.
         credentials: None where the door asks for none.
+        staying: A block that ends early when the caller has left, for what is only waited for on its behalf.
     """
 
     peer: str
     host: str = ""
     session: Mapping[str, Any] = field(default_factory=dict, repr=False)
     credentials: Credentials | None = None
+    staying: Callable[[], AbstractAsyncContextManager[None]] = field(default=nullcontext, repr=False, compare=False)
 
 
 # Gets what the client sent, and who it is; what it returns is read by `outcomes.read_outcome`.

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NewType
 
+from ws_subprocess.errors import RequestError
 from ws_subprocess.model import Grant
 
 JobId = NewType("JobId", str)
@@ -126,6 +127,16 @@ class Job:
     stderr_sha256: str = ""
     is_cut: bool = False
     session: str = ""
+
+
+class JobExistsError(RequestError):
+    """Another job has this key.
+
+    Attributes:
+        job: That one.
+    """
+
+    job: Job
 
 
 @dataclass(frozen=True, slots=True)

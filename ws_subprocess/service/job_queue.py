@@ -16,12 +16,12 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ws_subprocess.errors import BridgeError
-from ws_subprocess.model import SessionId
+from ws_subprocess.service.foreign import is_for_us
 from ws_subprocess.service.job import Job, JobState
 from ws_subprocess.service.job_run import LiveJob, Outcome, attend, end_job
 from ws_subprocess.service.lanes import Lanes
 from ws_subprocess.service.launch import Launcher
-from ws_subprocess.service.records import make_changes
+from ws_subprocess.service.records import make_beginning, make_changes
 from ws_subprocess.store.errors import StoreError
 from ws_subprocess.store.spool import Spool
 from ws_subprocess.telemetry import Metrics, request_id
@@ -81,11 +81,28 @@ class JobQueue:
         """Tell whether a job will remove this folder when it ends."""
         return any(live.spec.folder == folder for live in self._live.values())
 
-    def add(self, live: LiveJob) -> None:
-        """Let a job wait for its turn, which may be at once."""
-        self._hold(live)
-        self.lanes.push(live.job.id, live.place)
+    def take_turn(self, live: LiveJob) -> bool:
+        """Take a turn for a job that is about to be added, if it need not wait for one."""
+        return self._may_begin() and self.lanes.take_at_once(live.job.id, live.place)
+
+    def give_turn_back(self, live: LiveJob) -> None:
+        """Let others have the turn of a job that will not be added."""
+        self.lanes.end(live.job.id)
         self.begin_next()
+
+    def add(self, live: LiveJob, has_turn: bool = False) -> None:
+        """Let a job wait for its turn, which may be at once.
+
+        Args:
+            has_turn: It took its turn, and is written down as working.
+        """
+        self._hold(live)
+        if has_turn:
+            live.is_noted = True
+            self.run_task(self._perform(live))
+        else:
+            self.lanes.push(live.job.id, live.place)
+            self.begin_next()
 
     def add_lost(self, live: LiveJob, why: str) -> None:
         """End a job of a daemon that is no more."""
@@ -100,7 +117,7 @@ class JobQueue:
 
     def begin_next(self) -> None:
         """Begin as many jobs as may run."""
-        while not self.is_closing and not self._launcher.is_draining:
+        while self._may_begin():
             job_id = self.lanes.take()
             if job_id is None:
                 return
@@ -113,18 +130,25 @@ class JobQueue:
         task.add_done_callback(self._tasks.discard)
         return task
 
-    async def close(self) -> None:
-        """Begin nothing more, and wait until those whose sessions have ended are written down."""
+    def begin_close(self) -> None:
+        """Begin nothing more, and let go who waits for jobs."""
         self.is_closing = True
         if self._rest is not None:
             self._rest.cancel()
         for live in self._live.values():
             live.wake()
+
+    async def close(self) -> None:
+        """Begin nothing more, and wait until those whose sessions have ended are written down."""
+        self.begin_close()
         if self._tasks:
             _, late = await asyncio.wait(self._tasks, timeout=_CLOSE_S)
             for task in late:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
+
+    def _may_begin(self) -> bool:
+        return not self.is_closing and not self._launcher.is_draining
 
     def _hold(self, live: LiveJob) -> None:
         self._live[live.job.id] = live
@@ -155,7 +179,7 @@ class JobQueue:
         """Return how it ended; None when it has not begun, and may later."""
         prepare = partial(self._note_begin, live)
         try:
-            async with self._launcher.run(live.spec.grant, live.request, prepare) as session:
+            async with self._launcher.run(live.spec.grant, live.request, prepare, live.session_id) as session:
                 live.change(replace(live.job, state=JobState.WORKING, session=session.id, started_at=time.time()))
                 return await attend(live, session, self._spool)
         except _StoppedError:
@@ -170,12 +194,11 @@ class JobQueue:
                 return None
             return Outcome(JobState.FAILED, exc.detail or exc.fault.title)
 
-    async def _note_begin(self, live: LiveJob, session_id: SessionId) -> None:
-        """Write down that it begins, and the mark its processes will have, before there are any."""
-        if not live.is_stopped:
-            row = {"state": str(JobState.WORKING), "session": session_id, "started_at": time.time()}
+    async def _note_begin(self, live: LiveJob) -> None:
+        """Write down that it begins before it does, unless that was done when it was accepted."""
+        if not live.is_stopped and not live.is_noted:
             live.is_noted = True
-            await self._store.update(live.job.id, row)
+            await self._store.update(live.job.id, make_beginning(live.session_id, time.time()))
         if live.is_stopped:
             raise _StoppedError
 
@@ -201,9 +224,10 @@ class JobQueue:
 
     async def _settle(self, live: LiveJob, outcome: Outcome) -> None:
         """Give back what it held, let the listeners hear of its end, write it down, and only then let it be seen."""
+        ended = end_job(live, outcome, time.time())
         if live.spec.folder is not None:
             await self._spool.remove_folder(live.spec.folder)
-        job = await self._tell_listeners(end_job(live, outcome, time.time()))
+        job = await self._tell_listeners(ended)
         if not await self._save_end(job, live.spec.ttl_s):
             return
         self._metrics.jobs_ended.labels(str(job.state)).inc()
@@ -219,7 +243,9 @@ class JobQueue:
                     facts = await listener(job)
                 # What is no JSON could not be written down, and the job not end.
                 json.dumps(dict(facts or {}))
-            except Exception:
+            except BaseException as exc:
+                if is_for_us(exc):
+                    raise
                 log.exception("a listener to the end of jobs failed", extra={"job": job.id})
                 continue
             if facts:

@@ -7,9 +7,10 @@ import asyncio
 from dataclasses import dataclass, field, replace
 
 from ws_subprocess.errors import FAULTS
-from ws_subprocess.model import STDERR, STDOUT, LaunchRequest
+from ws_subprocess.model import STDERR, STDOUT, LaunchRequest, SessionId
 from ws_subprocess.service.job import Job, JobSpec, JobState
 from ws_subprocess.service.lanes import Place
+from ws_subprocess.service.launch import make_session_id
 from ws_subprocess.sessions.attachment import Attachment
 from ws_subprocess.sessions.replay import Gap
 from ws_subprocess.sessions.session import Session
@@ -29,6 +30,7 @@ class LiveJob:
 
     Attributes:
         size_bytes: What it takes in memory, in about.
+        session_id: Which session it will be, and the mark that its processes will have.
         job: The latest snapshot; what the database says of it may be ahead, never behind.
         output: None until it begins.
         is_stopped: Somebody asked for its end.
@@ -41,6 +43,7 @@ class LiveJob:
     spec: JobSpec
     request: LaunchRequest
     size_bytes: int = 0
+    session_id: SessionId = field(default_factory=make_session_id)
     output: JobOutput | None = None
     session: Session | None = None
     attachment: Attachment | None = None

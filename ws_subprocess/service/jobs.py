@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING
 from ws_subprocess.errors import BridgeError, CapacityError, RequestError
 from ws_subprocess.model import LaunchRequest
 from ws_subprocess.service.audit import note_submitted
-from ws_subprocess.service.job import Job, JobId, JobLimits, JobPage, JobSpec, Owner
+from ws_subprocess.service.job import Job, JobExistsError, JobId, JobLimits, JobPage, JobSpec, Owner
 from ws_subprocess.service.job_queue import JobQueue, Listener
 from ws_subprocess.service.job_run import LiveJob
 from ws_subprocess.service.launch import Launcher
-from ws_subprocess.service.records import Row, make_job, make_row, read_job, weigh
+from ws_subprocess.service.records import Row, make_beginning, make_job, make_row, read_job, weigh
 from ws_subprocess.service.recovery import end_processes, find_left
 from ws_subprocess.service.retention import Retainer
 from ws_subprocess.service.store_faults import reporting
@@ -44,16 +44,6 @@ _PAGE_PART = 20
 _RETRY_AFTER_S = 5
 
 log = logging.getLogger(__name__)
-
-
-class JobExistsError(RequestError):
-    """Another job has this key.
-
-    Attributes:
-        job: That one.
-    """
-
-    job: Job
 
 
 class Jobs:
@@ -119,10 +109,7 @@ class Jobs:
             BridgeError: `no_space` (507).
         """
         await self._open()
-        self._launcher.check_open()
-        if len(self._queue.lanes) + self._submitting >= self._limits.waiting:
-            raise CapacityError("queue_full", f"max_jobs_waiting: {self._limits.waiting}", _RETRY_AFTER_S)
-        self.check_space()
+        self.check_room()
         spec = replace(spec, grant=replace(spec.grant, tty=False))
         job = make_job(JobId(secrets.token_hex(16)), spec, time.time())
         row = make_row(job, spec, request)
@@ -135,6 +122,13 @@ class Jobs:
             accepting.add_done_callback(lambda _: self._accepting.pop(folder))
         # Whoever asked may leave meanwhile: the job is taken in all the same, or not at all.
         return await asyncio.shield(accepting)
+
+    def check_room(self) -> None:
+        """Raise BridgeError when no job would be taken in just now: before a token is used up for it."""
+        self._launcher.check_open()
+        if len(self._queue.lanes) + self._submitting >= self._limits.waiting:
+            raise CapacityError("queue_full", f"max_jobs_waiting: {self._limits.waiting}", _RETRY_AFTER_S)
+        self.check_space()
 
     def check_space(self) -> None:
         """Raise BridgeError `no_space` when nothing more may be kept: before an upload is taken in."""
@@ -263,6 +257,10 @@ class Jobs:
             await self._watch(live, lambda job: job.state.is_end, WAIT_MAX_S)
         return await asyncio.shield(self._queue.run_task(self._remove(job_id)))
 
+    def begin_close(self) -> None:
+        """Let go who waits for jobs (`draining`): sessions have ended, and nothing begins any more."""
+        self._queue.begin_close()
+
     async def close(self) -> None:
         """End in order, after the sessions have; jobs that wait stay for the next start."""
         if self._started is not None:
@@ -282,6 +280,10 @@ class Jobs:
 
     async def _accept(self, live: LiveJob, row: Row) -> Job:
         folder = live.spec.folder
+        has_turn = self._queue.take_turn(live)
+        if has_turn:
+            # Written down in one go that it was accepted and begins.
+            row = {**row, **make_beginning(live.session_id, time.time())}
         self._submitting += 1
         self._submitting_bytes += live.size_bytes
         try:
@@ -292,13 +294,15 @@ class Jobs:
         except BaseException:
             if folder is not None:
                 self._spool.disown(folder)
+            if has_turn:
+                self._queue.give_turn_back(live)
             raise
         finally:
             self._submitting -= 1
             self._submitting_bytes -= live.size_bytes
         # No other await may part the two: a job that is in the database and not in the queue would be nobody's.
         note_submitted(live.job.id, live.spec.grant, live.request)
-        self._queue.add(live)
+        self._queue.add(live, has_turn)
         return live.job
 
     async def _insert(self, job: Job, row: Row) -> None:
@@ -317,7 +321,7 @@ class Jobs:
         with reporting():
             is_gone = await self._store.delete([job_id]) > 0
         if is_gone:
-            await self._spool.remove([job_id])
+            self._spool.remove_soon(job_id)
         return is_gone
 
     def _see(self, stored: Job) -> Job:
@@ -340,7 +344,8 @@ class Jobs:
             with suppress(TimeoutError):
                 async with asyncio.timeout(min(timeout_s, WAIT_MAX_S)):
                     while not (is_seen(live.job) or live.job.state.is_end):
-                        if self._queue.is_closing:
+                        # One that works has just ended, and is being written down.
+                        if self._queue.is_closing and live.session is None:
                             raise CapacityError("draining", "", _RETRY_AFTER_S)
                         await live.wait_for_change()
         finally:

@@ -67,6 +67,13 @@ class Lanes:
         self._find_queue(place).append((self._pushed, job))
         self._waiting[job] = place
 
+    def take_at_once(self, job: str, place: Place) -> bool:
+        """Let a job run from now on without waiting, if nobody waits and it may; False when it has to wait."""
+        if self._waiting or not self._has_room(place.lane) or place.principal in self._resting:
+            return False
+        self.push(job, place)
+        return self.take() == job
+
     def put_back(self, job: str, place: Place) -> None:
         """Let a job that was taken, and could not begin, wait again, before those that came later."""
         number = self._numbers[job]
@@ -121,18 +128,18 @@ class Lanes:
 
     def _choose_lane(self) -> tuple[str, int] | None:
         """Return the lane whose turn it is, and its priority at which somebody may begin."""
-        if len(self._running) >= self._most:
-            return None
         found = [
             (-priority, lane.served_at, name)
             for name, lane in self._lanes.items()
-            if self._counts[name] < self._limits.get(name, self._most)
-            and (priority := self._find_priority(lane)) is not None
+            if self._has_room(name) and (priority := self._find_priority(lane)) is not None
         ]
         if not found:
             return None
         priority, _, name = min(found, key=lambda item: item[:2])
         return name, -priority
+
+    def _has_room(self, lane: str) -> bool:
+        return len(self._running) < self._most and self._counts[lane] < self._limits.get(lane, self._most)
 
     def _find_priority(self, lane: _Lane) -> int | None:
         """Return the highest priority at which somebody waits who does not rest."""

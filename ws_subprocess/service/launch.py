@@ -79,13 +79,28 @@ class Launcher:
             finally:
                 await _end(session)
 
-    async def authorize(self, credentials: Credentials, request: LaunchRequest) -> Grant:
+    async def authorize(
+        self, credentials: Credentials, request: LaunchRequest, check: Callable[[Grant], None] | None = None
+    ) -> Grant:
         """Return what these credentials may run, for who starts it later with `run`, or needs it to look at something.
+
+        Args:
+            check: Raises BridgeError when nothing could be started just now: then no token is used up for nothing.
 
         Raises:
             BridgeError: They may not, or nobody could decide.
         """
-        return await self._gate.authorize(credentials, request, lambda _: self._registry.check_open())
+
+        def admit(grant: Grant) -> None:
+            self._registry.check_open()
+            if check is not None:
+                check(grant)
+
+        return await self._gate.authorize(credentials, request, admit)
+
+    def check_share(self, grant: Grant) -> None:
+        """Raise `CapacityError` when the principal of a grant has all the sessions that it may have."""
+        self._registry.check_share(grant.principal)
 
     def check_grant(self, grant: Grant) -> None:
         """Raise BridgeError when what was granted by a daemon before this one is not allowed any more."""
@@ -93,11 +108,16 @@ class Launcher:
 
     @asynccontextmanager
     async def run(
-        self, grant: Grant, request: LaunchRequest, prepare: Callable[[SessionId], Awaitable[None]] | None = None
+        self,
+        grant: Grant,
+        request: LaunchRequest,
+        prepare: Callable[[], Awaitable[None]] | None = None,
+        session_id: SessionId | None = None,
     ) -> AsyncIterator[Session]:
         """Start what was granted, as `launch` does.
 
         Args:
+            session_id: From `make_session_id`, for who wrote it down before; None for a new one.
             prepare: Awaited once there is room, before anything is started: the place to write down what will be.
 
         Raises:
@@ -106,12 +126,11 @@ class Launcher:
         with ExitStack() as places:
             places.enter_context(self._registry.place(group_address(request.peer)))
             places.enter_context(self._registry.hold(grant.principal))
-            session_id = _make_id()
             if prepare is not None:
-                await prepare(session_id)
+                await prepare()
                 # Those who end all sessions must not meet one that begins behind their back.
                 self._registry.check_open()
-            session = self._spawn(grant, request, session_id)
+            session = self._spawn(grant, request, session_id or make_session_id())
             try:
                 yield session
             finally:
@@ -158,6 +177,7 @@ class Launcher:
             nonlocal admitted
             # Those who end all sessions must not meet one that begins behind their back.
             self._registry.check_open()
+            self._spawner.check_room(grant if request.has_tty else replace(grant, tty=False))
             places.enter_context(self._registry.hold(grant.principal))
             if hold is not None:
                 places.enter_context(hold(grant))
@@ -171,7 +191,7 @@ class Launcher:
             raise
         try:
             self._registry.check_open()
-            return self._spawn(grant, request, _make_id())
+            return self._spawn(grant, request, make_session_id())
         except BridgeError as exc:
             exc.grant = grant
             raise
@@ -206,7 +226,8 @@ class Launcher:
         log.info("session ended", extra=facts)
 
 
-def _make_id() -> SessionId:
+def make_session_id() -> SessionId:
+    """Return an id that nobody had and nobody can guess."""
     return SessionId(secrets.token_hex(16))
 
 

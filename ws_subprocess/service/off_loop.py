@@ -50,7 +50,7 @@ def _call(function: Callable[[Any], Any], data: Any) -> Any:
     # Logged here: of a function that outlasts its deadline nobody else would hear.
     try:
         return function(data)
-    except (Exception, SystemExit):
+    except BaseException:
         log.exception("function raised", extra={"function": getattr(function, "__qualname__", repr(function))})
         return BROKEN
 

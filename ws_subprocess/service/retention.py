@@ -35,6 +35,8 @@ class Retainer:
         surplus = await self._store.count_ended() - self._most
         while surplus > 0:
             oldest = await self._store.find_oldest_ended(min(surplus, _GROUP))
+            if not oldest:
+                break  # Clients were faster.
             await self._forget(oldest)
             surplus -= len(oldest)
         # Below the bound, so that there is room for the next.

@@ -5,9 +5,9 @@ gate gives the same principal; to all others it looks like one that does not exi
 """
 
 import base64
-import hashlib
 from typing import Any
 
+from ws_subprocess.auth.tokens_file import hash_token
 from ws_subprocess.dialects.events import SIGNAL_NAMES
 from ws_subprocess.dialects.native import name_signal
 from ws_subprocess.dialects.outcomes import Fate, Outcome
@@ -49,8 +49,8 @@ class SessionFunctions:
         credentials = _take_credentials(caller)
         try:
             self._launcher.check_room(caller.peer)
-            grant = await self._launcher.authorize(credentials, request)
-            owner = Owner(_hash(credentials), grant.principal)
+            grant = await self._launcher.authorize(credentials, request, self._launcher.check_share)
+            owner = Owner(hash_token(credentials.token), grant.principal)
             held = await self._held.start(grant, request, owner)
         except BridgeError as exc:
             self._launcher.note_refusal(exc, request)
@@ -59,7 +59,7 @@ class SessionFunctions:
 
     async def list(self, data: Any, caller: Caller) -> Outcome:
         """Name the sessions that this token started; with {principal: true} those of its principal: asks the gate."""
-        fields, token_hash = Fields(data), _hash(_take_credentials(caller))
+        fields, token_hash = Fields(data), hash_token(_take_credentials(caller).token)
         principal = ""
         if fields.flag("principal", default=False):
             principal = (await self._ask(caller, Right.VIEW)).principal
@@ -105,7 +105,8 @@ class SessionFunctions:
         fields = Fields(data)
         timeout_s = fields.seconds("timeout_s", WAIT_MAX_S, default=30.0)
         held = await self._find(fields, caller, Right.VIEW)
-        await held.wait(held.session.finished.done, timeout_s)
+        async with caller.staying():
+            await held.wait(held.session.finished.done, timeout_s)
         return _succeed(_describe(held))
 
     async def output(self, data: Any, caller: Caller) -> Outcome:
@@ -118,7 +119,8 @@ class SessionFunctions:
         session = held.session
         if offset > session.ring.end:
             raise RequestError("bad_schema", f"offset: there are only {session.ring.end} bytes so far")
-        await held.wait(lambda: session.ring.end > offset or not _is_going_on(held), timeout_s)
+        async with caller.staying():
+            await held.wait(lambda: session.ring.end > offset or not _is_going_on(held), timeout_s)
         return _succeed(_read_output(held, offset, limit))
 
     async def _find(self, fields: Fields, caller: Caller, needed: Right) -> Held:
@@ -127,7 +129,7 @@ class SessionFunctions:
         Raises:
             BridgeError: `not_found`, whether there is no such session or it is somebody else's; or what the gate says.
         """
-        session_id, token_hash = fields.text("session"), _hash(_take_credentials(caller))
+        session_id, token_hash = fields.text("session"), hash_token(_take_credentials(caller).token)
         held = self._held.find(session_id)
         if held is not None and held.owner.token_hash == token_hash:
             if needed not in held.session.grant.rights:
@@ -174,10 +176,6 @@ def _take_credentials(caller: Caller) -> Credentials:
     if caller.credentials is None:
         raise RequestError("unauthorized")
     return caller.credentials
-
-
-def _hash(credentials: Credentials) -> bytes:
-    return hashlib.sha256(credentials.token.encode()).digest()
 
 
 def _is_owner(owner: Owner, token_hash: bytes, principal: str) -> bool:

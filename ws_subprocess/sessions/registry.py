@@ -95,6 +95,11 @@ class SessionRegistry:
         """
         return self._principals.hold(principal) if principal else nullcontext()
 
+    def check_share(self, principal: str) -> None:
+        """Raise `CapacityError` when this principal has its share."""
+        if principal:
+            self._principals.check(principal)
+
     def check_room(self, address: str) -> None:
         """Raise `CapacityError` when a new session of this address would be refused now."""
         self.check_open()

@@ -119,7 +119,7 @@ class Session:
         now = self._loop.time()
         self._deadlines.active = now
         self.input_bytes += len(data)
-        if not self._typed_at and now >= self._echo_rest_until:
+        if data and not self._typed_at and now >= self._echo_rest_until:
             self._typed_at = now
         return self._child.write(data)
 

@@ -26,7 +26,7 @@ from sqlalchemy.pool import QueuePool
 from ws_subprocess.store.ballast import Ballast
 from ws_subprocess.store.errors import StoreError, TakenError
 from ws_subprocess.store.locks import keep_others_out
-from ws_subprocess.store.used_tokens import BUSY_TIMEOUT_S, StateError
+from ws_subprocess.store.used_tokens import BUSY_TIMEOUT_S, StateError, find_fault
 
 T = TypeVar("T")
 FILE_NAME = "jobs.sqlite3"
@@ -195,6 +195,10 @@ def _lock(path: str) -> int:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     except OSError as exc:
         raise StateError(f"{path}: {exc.strerror}; name a folder that the daemon may write to") from exc
+    if fault := find_fault(os.fstat(descriptor)):
+        # Who can write a row decides what runs at the next start.
+        os.close(descriptor)
+        raise StateError(f"{path}: {fault}")
     # SQLite's own locks are of another kind (fcntl(2)). They would go with any descriptor of the file that is closed:
     # this one is after SQLite's.
     return keep_others_out(descriptor, path, "database_url")
@@ -202,7 +206,9 @@ def _lock(path: str) -> int:
 
 def _open(url: URL, name: str) -> Engine:
     try:
-        engine = create_engine(url, poolclass=QueuePool, pool_size=1, max_overflow=0, pool_pre_ping=True)
+        # A file does not hang up.
+        can_hang_up = url.get_backend_name() != "sqlite"
+        engine = create_engine(url, poolclass=QueuePool, pool_size=1, max_overflow=0, pool_pre_ping=can_hang_up)
     except (NoSuchModuleError, ModuleNotFoundError) as exc:
         raise StateError(f"{name}: {exc}; install the driver in the daemon's environment") from exc
     if url.get_backend_name() == "sqlite":

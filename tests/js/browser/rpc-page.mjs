@@ -29,6 +29,11 @@ try {
   await page.locator("#state", { hasText: "exit code 3" }).waitFor();
   const output = await page.locator("#output").textContent();
   const stderr = await page.locator("#output .stderr").textContent();
+  // The list is written anew now and then; whoever is in it with the keyboard stays there.
+  await page.locator("#sessions button").focus();
+  const item = await page.locator("#sessions li").elementHandle();
+  await page.waitForFunction((element) => !element.isConnected, item);
+  const isFocused = await page.locator("#sessions button").evaluate((button) => button === document.activeElement);
   await page.getByLabel("Token").fill("forged");
   await page.getByRole("button", { name: "Start", exact: true }).click();
   await page.getByRole("alert").waitFor();
@@ -37,7 +42,7 @@ try {
   await page.emulateMedia({ colorScheme: "light" });
   await page.setViewportSize({ width: 420, height: 900 });
   await page.screenshot({ path: `${artefacts}/rpc-narrow.png`, fullPage: true });
-  console.log(JSON.stringify({ address, output, stderr, problem, complaints }));
+  console.log(JSON.stringify({ address, output, stderr, isFocused, problem, complaints }));
 } finally {
   await browser.close();
 }

@@ -251,6 +251,25 @@ function embed(url, artefacts) {
   });
 }
 
+/** A box without a height: nobody could see why nothing happens, were it not said; the terminal starts when it gets one. */
+function flatBox(url, artefacts) {
+  const steps = async (page) => {
+    await page.waitForState("running");
+    const told = page.page.waitForEvent("console", (message) => message.type() === "warning" && /height/.test(message.text()));
+    await page.page.evaluate(() => {
+      const flat = Object.assign(document.createElement("ws-terminal"), { id: "flat", tokenSource: async () => "unknown" });
+      document.body.append(flat);
+    });
+    await told;
+    const flat = page.page.locator("#flat");
+    assert.equal(await flat.evaluate((element) => element.state), "connecting");
+    await flat.evaluate((element) => (element.style.height = "12rem"));
+    await flat.getByText("Invalid token").first().waitFor({ state: "visible" });
+    return {};
+  };
+  return withPage(url, artefacts, steps, { expected: REFUSED_HANDSHAKE });
+}
+
 async function clickThroughController(page) {
   if ((await page.locator("ws-terminal").count()) > 0) return;
   if ((await page.locator("input[name=password]").count()) > 0) {
@@ -365,5 +384,6 @@ export const SCENARIOS = {
   embed,
   renderers,
   "element-api": elementApi,
+  "flat-box": flatBox,
   "http-docs": httpDocs,
 };

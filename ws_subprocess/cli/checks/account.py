@@ -2,13 +2,12 @@
 
 import os
 from collections.abc import Iterator
-from pathlib import Path
 
 from ws_subprocess.cli.accounts import check_account as find_problems
 from ws_subprocess.cli.checks.finding import Finding, ok, problem_from, warning
 from ws_subprocess.config.settings import Settings
 from ws_subprocess.process.accounts import find_account, find_own_entry
-from ws_subprocess.process.cgroup_places import CONTROLLERS, find_places, open_places
+from ws_subprocess.process.cgroup_places import CONTROLLERS, find_own_places, open_places
 
 
 def check_account(settings: Settings) -> Iterator[Finding]:
@@ -37,9 +36,8 @@ def _check_switch(user: str, group: str) -> Iterator[Finding]:
 
 def check_cgroups(settings: Settings) -> Iterator[Finding]:
     """Tell whether grants can limit the memory and the processes of a whole tree."""
-    places = find_places(Path("/proc/self/cgroup").read_text(), Path("/proc/self/mountinfo").read_text())
     # Nothing is moved and nothing made: what the daemon, alone in its group, could open for itself is not counted.
-    usable = open_places(places, may_move=False).keys()
+    usable = open_places(find_own_places(), may_move=False).keys()
     missing = sorted(CONTROLLERS - usable)
     if not missing:
         yield ok("cgroups", f"{' and '.join(sorted(usable))} can be limited")

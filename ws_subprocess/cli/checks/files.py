@@ -1,4 +1,4 @@
-"""Files and folders: where used tokens are remembered, the audit's file, the page's own files."""
+"""Files and folders: where used tokens are remembered, the commands, the audit's file, the page's own files."""
 
 import os
 import tempfile
@@ -7,11 +7,14 @@ from pathlib import Path
 
 from ws_subprocess.app import needs_jobs
 from ws_subprocess.authorities import needs_state
-from ws_subprocess.cli.checks.finding import Finding, ok, problem, problem_from, warning
+from ws_subprocess.cli.checks.finding import Finding, ok, problem, problem_from, show_some, warning
+from ws_subprocess.config.commands_file import read_commands
+from ws_subprocess.config.problems import ConfigError
 from ws_subprocess.config.settings import Settings
 from ws_subprocess.config.state import find_state_dir
 from ws_subprocess.doors.pages import find_static
 from ws_subprocess.opening import open_at_once
+from ws_subprocess.process.environ import is_refused
 from ws_subprocess.store.used_tokens import StateError, count_used_tokens, find_fault
 
 MIB = 1024 * 1024
@@ -27,7 +30,8 @@ def check_state_dir(settings: Settings) -> Iterator[Finding]:
         yield ok("state_dir", "not needed: no token counts once, and no door keeps jobs")
         return
     folder = Path(settings.state_dir or find_state_dir())
-    yield _check_folder("state_dir", folder) if folder.exists() else _check_missing("state_dir", folder)
+    # Here and below not by the paths themselves, which raise where we may not look.
+    yield _check_folder("state_dir", folder) if os.path.exists(folder) else _check_missing("state_dir", folder)
     try:
         count = count_used_tokens(folder)
     except StateError as exc:
@@ -35,6 +39,24 @@ def check_state_dir(settings: Settings) -> Iterator[Finding]:
     else:
         if count is not None:
             yield ok("state_dir", f"{folder}: {count} used token{'' if count == 1 else 's'} remembered")
+
+
+def check_commands_file(settings: Settings) -> Iterator[Finding]:
+    """Tell how many commands there are, and which are not installed."""
+    path = settings.commands_file
+    if not path:
+        yield ok("commands_file", "none")
+        return
+    try:
+        commands = read_commands(path, os.environ, is_refused).commands
+    except ConfigError as exc:
+        yield from (problem_from("commands_file", f"{item.origin}: {item.text}") for item in exc.problems)
+        return
+    absent = sorted({item.command for item in commands if not os.access(item.command, os.X_OK)})
+    if absent:
+        found = f"{path}: names what cannot be executed: {show_some(absent)}"
+        yield warning("commands_file", found, "install it, or correct its path")
+    yield ok("commands_file", f"{path}: {len(commands)} command{'' if len(commands) == 1 else 's'}")
 
 
 def check_audit_log(settings: Settings) -> Iterator[Finding]:
@@ -85,8 +107,8 @@ def _check_folder(check: str, folder: Path) -> Finding:
 
 
 def _check_missing(check: str, folder: Path) -> Finding:
-    parent = next(parent for parent in folder.absolute().parents if parent.exists())
-    if parent.is_dir() and os.access(parent, os.W_OK | os.X_OK):
+    parent = next(parent for parent in folder.absolute().parents if os.path.exists(parent))
+    if os.path.isdir(parent) and os.access(parent, os.W_OK | os.X_OK):
         return _judge_room(check, f"{folder}: will be made in {parent}", parent)
     return problem(check, f"{folder}: cannot be made in {parent}", "make it, for the account that the daemon runs as")
 

@@ -41,3 +41,8 @@ def problem_from(check: str, text: str) -> Finding:
     """Return the problem that an error's message tells: first what is wrong, then, after a semicolon, the way out."""
     found, _, advice = text.partition("; ")
     return problem(check, found, advice)
+
+
+def show_some(names: list[str]) -> str:
+    """Return the first few of `names`, for a line."""
+    return ", ".join(names[:5]) + (" and others" if len(names) > 5 else "")

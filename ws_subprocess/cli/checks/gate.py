@@ -13,10 +13,11 @@ from ws_subprocess.auth.signature import KEY_MIN_BYTES
 from ws_subprocess.auth.tokens_file import read_tokens
 from ws_subprocess.authorities import find_controller_url
 from ws_subprocess.cli.checks.expiry import judge_expiry
-from ws_subprocess.cli.checks.finding import Finding, State, ok, problem, problem_from, warning
+from ws_subprocess.cli.checks.finding import Finding, State, ok, problem, problem_from, show_some, warning
 from ws_subprocess.config.secrets import read_secret, split_key
 from ws_subprocess.config.settings import Settings
 from ws_subprocess.config.signing_keys import read_key, read_keys
+from ws_subprocess.doors import command_access, payloads, process, rpc, terminal
 from ws_subprocess.process.environ import is_refused
 
 # Whoever waits for a person's answer needs not wait as long as a client's question may take.
@@ -97,7 +98,7 @@ def judge_clock(now: float, ahead_s: float | None, leeway_s: float) -> Finding:
 
 
 def check_tokens_file(settings: Settings) -> Iterator[Finding]:
-    """Tell how many static tokens there are, and which have expired."""
+    """Tell how many static tokens there are, which have expired, and what of them leads nowhere."""
     path = settings.tokens_file
     if not path:
         yield ok("tokens_file", "none")
@@ -109,17 +110,28 @@ def check_tokens_file(settings: Settings) -> Iterator[Finding]:
     now, tokens = time.time(), list(reading.tokens.values())
     expired = [token.name for token in tokens if token.expires_at is not None and token.expires_at <= now]
     if expired:
-        yield warning("tokens_file", f"{path}: {len(expired)} expired: {_show_some(expired)}", "take them out")
+        yield warning("tokens_file", f"{path}: {len(expired)} expired: {show_some(expired)}", "take them out")
     commands = sorted({token.fields["command"] for token in tokens if "command" in token.fields})
     absent = [command for command in commands if not os.access(command, os.X_OK)]
     if absent:
-        found = f"{path}: names what cannot be executed: {_show_some(absent)}"
+        found = f"{path}: names what cannot be executed: {show_some(absent)}"
         yield warning("tokens_file", found, "install it, or correct its path")
+    shut = sorted(frozenset[str]().union(*(token.doors for token in tokens)) - _find_open_doors(settings))
+    if shut:
+        found = f"{path}: names doors that are not open: {show_some(shut)}"
+        yield warning("tokens_file", found, "open them, or correct their names")
     yield ok("tokens_file", f"{path}: {len(tokens)} token{'' if len(tokens) == 1 else 's'}")
 
 
-def _show_some(names: list[str]) -> str:
-    return ", ".join(names[:5]) + (" and others" if len(names) > 5 else "")
+def _find_open_doors(settings: Settings) -> set[str]:
+    is_open = {
+        terminal.DOOR: True,
+        process.DOOR: settings.process_door or settings.process_listen,
+        command_access.DOOR: settings.commands_file,
+        payloads.DOOR: settings.payloads_door,
+        rpc.DOOR: settings.rpc_door,
+    }
+    return {door for door in is_open if is_open[door]}
 
 
 def _check_key(reference: str) -> Finding:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from ws_subprocess.doors.command_requests import TIMEOUT_MAX_S
+from ws_subprocess.auth.grants import SECONDS_MAX
 from ws_subprocess.doors.commands import ENDS, LIST_MAX
 from ws_subprocess.doors.openapi.answers import (
     ASKED,
@@ -136,7 +136,7 @@ def _build_main(command: NamedCommand) -> Json:
                 _WAIT,
                 query(
                     "timeout",
-                    {"type": "number", "exclusiveMinimum": 0, "maximum": TIMEOUT_MAX_S},
+                    {"type": "number", "exclusiveMinimum": 0, "maximum": SECONDS_MAX},
                     "Seconds that `wait=true` waits at most.",
                 ),
             ],

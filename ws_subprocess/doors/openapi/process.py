@@ -65,7 +65,7 @@ def build_paths() -> Json:
                 description=_ABOUT_START,
                 parameters=[
                     {
-                        "name": HEADER,
+                        "name": HEADER.title(),
                         "in": "header",
                         "description": "The request in base64url, where the body is the command's input.",
                         "schema": {"type": "string", "pattern": "^[A-Za-z0-9_-]+={0,2}$", "maxLength": 8192},

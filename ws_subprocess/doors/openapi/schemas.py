@@ -3,8 +3,8 @@
 Law: a bound that the daemon checks is taken from where it is checked, not written here again.
 """
 
-from ws_subprocess.auth.grants import ENV_MAX
-from ws_subprocess.doors.command_requests import ARG_MAX_BYTES, ARGS_MAX, PRIORITY_MIN, TIMEOUT_MAX_S
+from ws_subprocess.auth.grants import ARGS_MAX, ENV_MAX, SECONDS_MAX, STRING_MAX_BYTES
+from ws_subprocess.doors.command_requests import PRIORITY_MIN
 from ws_subprocess.doors.openapi.answers import Json, ref
 from ws_subprocess.doors.process_request import ALIAS_MAX_CHARS, Stderr
 from ws_subprocess.doors.request_ids import PATTERN
@@ -23,9 +23,9 @@ _COMMAND: Json = {
     "pattern": r"^(?:/[^\u0000-\u001f\u007f-\u009f]*|[^/\u0000-\u001f\u007f-\u009f]+)$",
     "description": "An absolute path, or the name of a program in PATH.",
 }
-_PART: Json = {"type": "string", "pattern": r"^[^\u0000]*$", "maxLength": ARG_MAX_BYTES}
+_PART: Json = {"type": "string", "pattern": r"^[^\u0000]*$", "maxLength": STRING_MAX_BYTES}
 _PARTS: Json = {"type": "array", "items": _PART, "maxItems": ARGS_MAX}
-_SECONDS: Json = {"type": "number", "exclusiveMinimum": 0, "maximum": TIMEOUT_MAX_S}
+_SECONDS: Json = {"type": "number", "exclusiveMinimum": 0, "maximum": SECONDS_MAX}
 
 
 def _object(required: list[str], properties: Json, description: str, **more: object) -> Json:
@@ -62,7 +62,7 @@ PROCESS_REQUEST = _object(
             "description": "Its name while it runs: printable characters; no two commands have the same.",
         },
         "cmd": _COMMAND,
-        "args": _PARTS,
+        "args": {**_PARTS, "description": "Without the program itself."},
         "cwd": {
             "type": "string",
             "pattern": r"^(?:\.|/[^\u0000-\u001f\u007f-\u009f]*)$",
@@ -81,7 +81,7 @@ PROCESS_REQUEST = _object(
             "enum": [str(kind) for kind in Stderr],
             "description": "Default: `drop` for plain bytes, which cannot tell `separate`; else `separate`.",
         },
-        "stdin": {"type": ["string", "null"], "description": "All of its input. None is an empty one."},
+        "stdin": {"type": ["string", "null"], "description": "All of its input; null is an empty one."},
         "timeout": {"anyOf": [_SECONDS, {"type": "null"}], "description": "Seconds."},
     },
     "A command to be run. Other keys are ignored.",
@@ -90,10 +90,13 @@ PROCESS_REQUEST = _object(
 COMMAND_REQUEST = _object(
     [],
     {
-        "args": _PARTS,
+        "args": {**_PARTS, "description": "They follow the command's own."},
         "timeout": {**_SECONDS, "description": "Seconds; the command's own bound holds beside it."},
         "force_unique_key": {**_FLAG, "description": "Let it run beside another with the same arguments."},
-        "callback_context": {"type": "object"},
+        "callback_context": {
+            "type": "object",
+            "description": "Handed to the callback, with the report.",
+        },
         "callback_url": {**_TEXT, "description": "Called with the report, where the daemon's operator allows that."},
         "stdin": {**_TEXT, "description": "What it reads, then end of file."},
         "stdin_b64": {**_BASE64, "description": "The same as bytes."},
@@ -103,7 +106,12 @@ COMMAND_REQUEST = _object(
             "enum": [str(kind) for kind in Retention],
             "description": "`once`: reading the result removes it.",
         },
-        "priority": {"type": "integer", "minimum": PRIORITY_MIN, "maximum": 0},
+        "priority": {
+            "type": "integer",
+            "minimum": PRIORITY_MIN,
+            "maximum": 0,
+            "description": "Added to the command's own: a job may let others go first.",
+        },
     },
     "How a named command is to be run. Other keys are ignored.",
     **{"not": {"required": ["stdin", "stdin_b64"]}},
@@ -168,9 +176,9 @@ PAYLOAD_REQUEST = _object(
     [],
     {
         "cmd": _COMMAND,
-        "params": _PARTS,
-        "Cmd": _COMMAND,
-        "Params": _PARTS,
+        "params": {**_PARTS, "description": "Its arguments, without the program itself."},
+        "Cmd": {**_COMMAND, "description": "The same as `cmd`."},
+        "Params": {**_PARTS, "description": "The same as `params`."},
         "timeout": {"anyOf": [_SECONDS, {"type": "null"}], "description": "Seconds."},
     },
     "A command to be run; `Cmd` and `Params` are other spellings. Other keys are ignored.",
