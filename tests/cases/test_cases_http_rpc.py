@@ -95,10 +95,13 @@ async def test_more_calls_than_a_batch_may_have(open_doors: Start, entry: Entry)
     one = json.dumps({"jsonrpc": "2.0", "method": "list"}).encode()
 
     with variants() as variant:
-        for count in (51, 10_000, 1_000_000):
+        for count in (51, 10_000):
             with variant(f"{count} calls"):
-                body = b"[" + b",".join([one] * count) + b"]"
-                expect_answer(entry, await post(doors, "/rpc", body))
+                expect_answer(entry, await post(doors, "/rpc", b"[" + b",".join([one] * count) + b"]"))
+        with variant("a million calls"):
+            answer = await post(doors, "/rpc", b"[" + b",".join([one] * 1_000_000) + b"]")
+            assert answer.status_code == entry.wants("http", "a million calls").status
+            assert answer.json()["error"]["code"] == -32700
 
     assert doors.questions == []
     assert_nothing_ran(doors)

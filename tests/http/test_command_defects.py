@@ -253,16 +253,18 @@ async def test_jobs_of_others_are_not_there(commands: CommandDaemon, grant: dict
 
 
 @strangers
-async def test_the_same_request_of_another_has_another_key(commands: CommandDaemon, grant: dict[str, str]) -> None:
-    commands.http.allow("other", **grant)
-    key = await commands.start("sh", args=["sleep 1000"])
+async def test_the_same_request_of_others_has_other_keys(commands: CommandDaemon, grant: dict[str, str]) -> None:
+    keys = {await commands.start("sh", args=["sleep 1000"])}
 
-    response = await commands.client.post(
-        "/commands/sh", json={"args": ["sleep 1000"]}, headers={"Authorization": "Bearer other"}
-    )
+    for token in ("second", "third"):
+        commands.http.allow(token, **{name: f"{value} {token}" for name, value in grant.items()})
+        headers = {"Authorization": f"Bearer {token}"}
+        response = await commands.client.post("/commands/sh", json={"args": ["sleep 1000"]}, headers=headers)
 
-    assert response.status_code == 202
-    assert response.json()["key"] != key
+        assert response.status_code == 202
+        keys.add(response.json()["key"])
+
+    assert len(keys) == 3
 
 
 async def test_another_token_of_the_same_principal_finds_the_job(commands: CommandDaemon) -> None:

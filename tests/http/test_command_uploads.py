@@ -21,7 +21,6 @@ from ws_subprocess.errors import BridgeError
 
 BOUNDARY = "frontier"
 FORM = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
-WHOLE = b'--frontier\r\nContent-Disposition: form-data; name="a"\r\n\r\nx\r\n--frontier--\r\n'
 
 
 def build_part(name: str, content: bytes, filename: str | None = None, *headers: str) -> bytes:
@@ -117,20 +116,22 @@ async def test_what_the_old_texts_say_is_said(commands: CommandDaemon) -> None:
     assert missing == (400, {"error": "No File part with filename: g in request.", "code": "bad_multipart"})
 
 
+# A whole request: what is wrong with those below is all that is wrong with them.
+GOOD = build_part("good", b"x", "good") + build_request(["@good"]) + END
 MANY = b"".join(build_part(f"n{number}", b"") for number in range(200))
 HOSTILE = {
-    "no boundary at the end": build_part("f", b"x", "f"),
+    "no boundary at the end": GOOD.removesuffix(END),
     "nothing": b"",
     "no part": b"hello",
-    "too many parts": MANY + END,
-    "a long header": build_part("f", b"x", "f", "X-Long: " + "x" * 65536) + END,
-    "many headers": build_part("f", b"x", "f", *(f"X-{number}: x" for number in range(100))) + END,
-    "a name twice": build_part("f", b"x", "f") * 2 + END,
-    "no name": b"--frontier\r\nContent-Disposition: form-data\r\n\r\nx\r\n" + END,
-    "no form": b'--frontier\r\nContent-Disposition: attachment; name="f"\r\n\r\nx\r\n' + END,
-    "a long name": build_part("f" * 300, b"x") + END,
-    "a name that is no text": b'--frontier\r\nContent-Disposition: form-data; name="\xff"\r\n\r\nx\r\n' + END,
-    "a preamble": b"x" * 2_000_000 + WHOLE,
+    "too many parts": MANY + GOOD,
+    "a long header": build_part("f", b"x", "f", "X-Long: " + "x" * 65536) + GOOD,
+    "many headers": build_part("f", b"x", "f", *(f"X-{number}: x" for number in range(100))) + GOOD,
+    "a name twice": build_part("f", b"x", "f") * 2 + GOOD,
+    "no name": b"--frontier\r\nContent-Disposition: form-data\r\n\r\nx\r\n" + GOOD,
+    "no form": b'--frontier\r\nContent-Disposition: attachment; name="f"\r\n\r\nx\r\n' + GOOD,
+    "a long name": build_part("f" * 300, b"x") + GOOD,
+    "a name that is no text": b'--frontier\r\nContent-Disposition: form-data; name="\xff"\r\n\r\nx\r\n' + GOOD,
+    "a preamble": b"x" * 2_000_000 + b"\r\n" + GOOD,
 }
 
 
@@ -141,13 +142,14 @@ async def test_a_hostile_body_is_refused_and_leaves_nothing(commands: CommandDae
         HOSTILE, (400, "bad_multipart")
     )
     assert await commands.list_uploads() == []
+    assert (await send(commands, GOOD))[0] == 202
 
 
 async def test_a_boundary_that_is_none_is_refused(commands: CommandDaemon) -> None:
     for boundary in ("", "; boundary=", f"; boundary={'x' * 1000}"):
         headers = {"Content-Type": f"multipart/form-data{boundary}"}
 
-        response = await commands.client.post("/commands/cat", content=WHOLE, headers=headers)
+        response = await commands.client.post("/commands/cat", content=GOOD, headers=headers)
 
         assert (response.status_code, response.json()["code"]) == (400, "bad_multipart")
 

@@ -4,7 +4,6 @@ Laws: a job is there only through the command it was started with; for others th
 nobody can tell that from a job which was never there.
 """
 
-import hmac
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -88,10 +87,10 @@ class Access:
         """
         job = await self.jobs.find(DOOR, self.command.name, key)
         token_hash = hash_token(credentials.token)
-        if job is not None and _is_of(job, token_hash) and right in job.facts.get(RIGHTS, ()):
+        if job is not None and job.owner.has_token(token_hash) and right in job.facts.get(RIGHTS, ()):
             return job
         grant = await self.launcher.authorize(credentials, self._build_request(request, frozenset({right}), ()))
-        if job is None or not (_is_of(job, token_hash) or _is_by(job, grant.principal)):
+        if job is None or not job.owner.is_same(Owner(token_hash, grant.principal)):
             return None
         return job
 
@@ -122,11 +121,3 @@ class Access:
         command = self.command
         proposal = Proposal(command.command, (*command.args, *args), command.cwd, command.env)
         return LaunchRequest(DOOR, get_peer(request.scope), proposal=proposal, needs=needs, has_tty=False)
-
-
-def _is_of(job: Job, token_hash: bytes) -> bool:
-    return hmac.compare_digest(job.owner.token_hash, token_hash)
-
-
-def _is_by(job: Job, principal: str) -> bool:
-    return principal != "" and principal == job.owner.principal

@@ -256,7 +256,7 @@ class Starts:
                 return await self.access.jobs.submit(replace(spec, key=key), launch)
             except JobExistsError as exc:
                 taken = exc.job
-            if taken.facts.get(COMMAND) == spec.facts[COMMAND] and _is_same_owner(taken.owner, spec.owner):
+            if taken.facts.get(COMMAND) == spec.facts[COMMAND] and taken.owner.is_same(spec.owner):
                 raise TakenError(taken)
         assert taken is not None
         raise TakenError(taken)
@@ -269,10 +269,6 @@ class Starts:
         if job.facts.get(_FINGERPRINT) != spec.facts[_FINGERPRINT]:
             raise RequestError("idempotency_conflict", "Idempotency-Key: was sent with another request before")
         return job
-
-
-def _is_same_owner(first: Owner, second: Owner) -> bool:
-    return first.token_hash == second.token_hash or (first.principal != "" and first.principal == second.principal)
 
 
 def _find_uploads(form: Form, args: tuple[str, ...]) -> dict[str, Upload]:

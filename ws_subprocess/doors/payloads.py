@@ -5,7 +5,6 @@ does not exist; looking takes nothing away.
 """
 
 import asyncio
-import hmac
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
@@ -172,7 +171,8 @@ class PayloadDoor:
         job = await self._jobs.get(request.path_params["id"])
         if job is not None and job.door != DOOR:
             job = None
-        if job is not None and hmac.compare_digest(job.owner.token_hash, hash_token(credentials.token)):
+        token_hash = hash_token(credentials.token)
+        if job is not None and job.owner.has_token(token_hash):
             if right not in job.facts[_RIGHTS]:
                 raise GateError("right_missing", f"the grant's rights lack {right}")
             return job
@@ -184,7 +184,7 @@ class PayloadDoor:
             if exc.fault.status != 403:
                 raise
             raise RequestError("job_unknown") from exc
-        if job is None or not principal or principal != job.owner.principal:
+        if job is None or not job.owner.is_same(Owner(token_hash, principal)):
             raise RequestError("job_unknown")
         return job
 

@@ -4,6 +4,7 @@ Laws: a job's state only moves forward (`PENDING` -> `WORKING` -> an end, or str
 (202, 201) is on the disk before; neither token, environment nor input of a job is ever written down.
 """
 
+import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -55,6 +56,14 @@ class Owner:
 
     token_hash: bytes = field(repr=False)
     principal: str = ""
+
+    def has_token(self, token_hash: bytes) -> bool:
+        """Tell whether this is the hash of the very token."""
+        return hmac.compare_digest(self.token_hash, token_hash)
+
+    def is_same(self, other: "Owner") -> bool:
+        """Tell whether what belongs to one belongs to the other."""
+        return self.has_token(other.token_hash) or (self.principal != "" and self.principal == other.principal)
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,7 +63,7 @@ class SessionFunctions:
         principal = ""
         if fields.flag("principal", default=False):
             principal = (await self._ask(caller, Right.VIEW)).principal
-        found = [held for held in self._held if _is_owner(held.owner, token_hash, principal)]
+        found = [held for held in self._held if held.owner.is_same(Owner(token_hash, principal))]
         return _succeed({"sessions": [_describe(held) for held in found]})
 
     async def write(self, data: Any, caller: Caller) -> Outcome:
@@ -131,14 +131,14 @@ class SessionFunctions:
         """
         session_id, token_hash = fields.text("session"), hash_token(_take_credentials(caller).token)
         held = self._held.find(session_id)
-        if held is not None and held.owner.token_hash == token_hash:
+        if held is not None and held.owner.has_token(token_hash):
             if needed not in held.session.grant.rights:
                 raise RequestError("right_missing", f"the grant's rights lack {needed}")
         else:
             # Before it is known whether there is one, so that the gate's answer does not depend on it.
             principal = (await self._ask(caller, needed)).principal
             held = self._held.find(session_id)
-            if held is None or not _is_owner(held.owner, token_hash, principal):
+            if held is None or not held.owner.is_same(Owner(token_hash, principal)):
                 raise RequestError("not_found", "session: there is none of this name for this token")
         held.note_asked()
         return held
@@ -176,10 +176,6 @@ def _take_credentials(caller: Caller) -> Credentials:
     if caller.credentials is None:
         raise RequestError("unauthorized")
     return caller.credentials
-
-
-def _is_owner(owner: Owner, token_hash: bytes, principal: str) -> bool:
-    return owner.token_hash == token_hash or (principal != "" and owner.principal == principal)
 
 
 def _is_going_on(held: Held) -> bool:
