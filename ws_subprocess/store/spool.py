@@ -172,7 +172,6 @@ class Spool:
 
     async def remove_folder(self, folder: Path) -> None:
         """Remove uploads, and count them no longer. A folder that is not one of ours is left alone."""
-
         if folder.parent == self._folder / UPLOADS:
             await self._on(self._remover, lambda: remove_tree(folder))
             await self._on(self._writer, lambda: self._disown(folder))
