@@ -9,7 +9,7 @@ The daemon serves this application; so can anybody: `host.mount("/terminal", cre
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -27,6 +27,7 @@ from ws_subprocess.auth.outgoing import Outgoing
 from ws_subprocess.auth.policy import Policy
 from ws_subprocess.authorities import build_authorities, build_ledger
 from ws_subprocess.config.commands_file import read_commands
+from ws_subprocess.config.problems import ConfigError, Problem
 from ws_subprocess.config.settings import Settings
 from ws_subprocess.config.state import find_state_dir
 from ws_subprocess.dialects.weerpc import V1_0, V1_1
@@ -65,6 +66,19 @@ from ws_subprocess.sessions.registry import SessionRegistry
 from ws_subprocess.store.spool import Spool
 from ws_subprocess.telemetry import Metrics
 
+OWN_PATHS = (
+    "/ws",
+    "/healthz",
+    "/readyz",
+    "/metrics",
+    "/static",
+    "/process",
+    "/payloads",
+    "/rpc",
+    DOCS_PATH,
+    OPENAPI_PATH,
+)
+"""Where commands cannot be, nor below."""
 _SWEEP_S = 5.0
 # A client may wait so long by itself; what else its calls take comes on top.
 _RPC_TIMEOUT_S = WAIT_MAX_S + 30.0
@@ -240,6 +254,7 @@ class App:
 
     def _build_commands(self, settings: Settings, threshold: Threshold, body: BodyLimits) -> list[BaseRoute]:
         file = read_commands(settings.commands_file, os.environ, is_refused)
+        _check_paths(settings, file.commands)
         self._commands = file.commands
         self._callbacks = None if file.callbacks is None else Callbacks(Outgoing(file.callbacks), self.jobs)
         limits = build_command_limits(settings, body)
@@ -314,6 +329,15 @@ def create_app(settings: Settings, owns_process: bool = False, child_nofile: int
         StateError: `state_dir` cannot be used.
     """
     return App(settings, build_authorities(settings), build_ledger(settings), owns_process, child_nofile)
+
+
+def _check_paths(settings: Settings, commands: Iterable[NamedCommand]) -> None:
+    """Raise ConfigError for a command that would be at a path of ours."""
+    for command in commands:
+        path = f"{settings.commands_prefix}/{command.name}"
+        if any(f"{path}/".startswith(f"{own}/") for own in OWN_PATHS):
+            text = f"{command.name}: {path} is a path of the daemon's own; choose another name or commands_prefix"
+            raise ConfigError(Problem(settings.commands_file, "bad_config", text))
 
 
 def build_body_limits(settings: Settings) -> BodyLimits:

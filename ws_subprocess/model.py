@@ -1,5 +1,6 @@
 """Words that every floor shares: who asks (credentials, peer), what may run (grant), how it ended (exit status)."""
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -29,6 +30,11 @@ class Credentials:
     """What a client showed to be let in. Never logged: the token stays out of `repr`."""
 
     token: str = field(repr=False)
+
+    @property
+    def token_hash(self) -> bytes:
+        """The token's SHA-256: right for random tokens, which nobody can guess; passwords would need more."""
+        return hashlib.sha256(self.token.encode()).digest()
 
 
 class Right(StrEnum):

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -102,6 +103,12 @@ async def get_status(url: str) -> int:
 
 async def get_unix_status(path: Path, route: str) -> int:
     """Return the status that a GET of `route` through the unix socket `path` is answered with, once it is there."""
-    await until(path.exists, f"the socket {path}", DEADLINE_S)
+    await until(lambda: _is_listened_to(path), f"the socket {path}", DEADLINE_S)
     async with httpx.AsyncClient(transport=httpx.AsyncHTTPTransport(uds=str(path))) as client:
         return (await client.get(f"http://localhost{route}", timeout=DEADLINE_S)).status_code
+
+
+def _is_listened_to(path: Path) -> bool:
+    """Tell whether somebody listens: the path is there a moment before."""
+    with socket.socket(socket.AF_UNIX) as client:
+        return client.connect_ex(str(path)) == 0

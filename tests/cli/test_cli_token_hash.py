@@ -13,7 +13,8 @@ from cli_program import DEADLINE_S, PROGRAM, Result, clean_environ, run_program,
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
-from ws_subprocess.auth.tokens_file import hash_token, read_tokens
+from ws_subprocess.auth.tokens_file import read_tokens
+from ws_subprocess.model import Credentials
 from ws_subprocess.process.environ import is_refused
 
 TOKEN = "correct-horse-battery-staple-0123456789"
@@ -49,7 +50,7 @@ def test_a_new_token_is_alone_on_stdout_and_its_entry_can_be_pasted(tmp_path: Pa
     assert result.status == 0
     assert len(token) == 43
     assert token not in result.stderr
-    assert read_entry(tmp_path, result.stderr) == (hash_token(token), 'x"ü')
+    assert read_entry(tmp_path, result.stderr) == (Credentials(token).token_hash, 'x"ü')
 
 
 async def test_a_new_token_opens_the_terminal_of_a_daemon_that_has_its_entry(tmp_path: Path) -> None:
@@ -103,7 +104,7 @@ def test_the_entry_of_a_given_token_is_on_stdout(tmp_path: Path, end: bytes) -> 
 
     assert (result.status, result.stderr) == (0, "")
     assert TOKEN not in result.stdout
-    assert read_entry(tmp_path, result.stdout) == (hash_token(TOKEN), "ci")
+    assert read_entry(tmp_path, result.stdout) == (Credentials(TOKEN).token_hash, "ci")
 
 
 def test_on_a_terminal_the_token_is_typed_unseen() -> None:
@@ -126,7 +127,7 @@ def test_on_a_terminal_the_token_is_typed_unseen() -> None:
 
     assert process.returncode == 0
     assert TOKEN.encode() not in shown
-    assert tomllib.loads(stdout.decode())["token"][0]["hash"] == f"sha256:{hash_token(TOKEN).hex()}"
+    assert tomllib.loads(stdout.decode())["token"][0]["hash"] == f"sha256:{Credentials(TOKEN).token_hash.hex()}"
 
 
 @pytest.mark.parametrize(

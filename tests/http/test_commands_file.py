@@ -3,9 +3,12 @@
 from pathlib import Path
 
 import pytest
+from starlette.routing import Mount, Route, WebSocketRoute
 
+from ws_subprocess.app import OWN_PATHS, create_app
 from ws_subprocess.config.commands_file import CommandsFile, read_commands
 from ws_subprocess.config.problems import ConfigError
+from ws_subprocess.config.settings import Settings
 from ws_subprocess.process.environ import is_refused
 from ws_subprocess.service.job import Retention
 from ws_subprocess.service.named_command import NamedCommand, derive_key, derive_own_key
@@ -130,3 +133,32 @@ def test_no_two_command_lines_look_the_same_to_their_keys() -> None:
 
     assert len(keys) == len(lines) + 2
     assert derive_own_key("70c4af4f", lines[0], b"me") != derive_own_key("70c4af4f", lines[0], b"you")
+
+
+@pytest.mark.parametrize("own", OWN_PATHS)
+@pytest.mark.parametrize("below", ["", "/below"])
+def test_a_command_at_a_path_of_the_daemons_own_is_refused_at_the_start(tmp_path: Path, own: str, below: str) -> None:
+    prefix, _, name = f"{own}{below}".rpartition("/")
+    path = tmp_path / "commands.toml"
+    path.write_text(f'[[command]]\nname = "{name}"\ncommand = "/bin/echo"\n')
+    settings = Settings(controller_url="http://127.0.0.1:1", commands_file=str(path), commands_prefix=prefix)
+
+    with pytest.raises(ConfigError, match=f"{name}: {own}{below} is a path of the daemon's own"):
+        create_app(settings)
+
+
+async def test_the_daemon_has_no_other_paths(tmp_path: Path) -> None:
+    settings = Settings(
+        controller_url="http://127.0.0.1:1",
+        state_dir=str(tmp_path),
+        process_door=True,
+        payloads_door=True,
+        rpc_door=True,
+    )
+    app = create_app(settings)
+    try:
+        paths = {route.path for route in app.router.routes if isinstance(route, Route | WebSocketRoute | Mount)}
+    finally:
+        await app.jobs.close()
+
+    assert {path for path in paths if not any(f"{path}/".startswith(f"{own}/") for own in OWN_PATHS)} == {"/"}

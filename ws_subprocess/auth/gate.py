@@ -6,7 +6,6 @@ and only when nothing else stands in the way. Why a token was refused is remembe
 hash, so that a page can be told without anybody being asked twice.
 """
 
-import hashlib
 import time
 from collections.abc import Callable, Sequence
 from typing import Protocol
@@ -126,7 +125,7 @@ class Gate:
 
     def remember_refusal(self, credentials: Credentials, error: BridgeError) -> None:
         """Keep why a token got nowhere, for `find_refusal`."""
-        key = _hash(credentials)
+        key = credentials.token_hash
         self._refusals.pop(key, None)
         while len(self._refusals) >= REFUSALS_MAX:
             del self._refusals[next(iter(self._refusals))]
@@ -136,7 +135,7 @@ class Gate:
 
     def find_refusal(self, credentials: Credentials) -> BridgeError | None:
         """Return the last refusal of this token if it is fresh; asks nobody."""
-        until, error = self._refusals.get(_hash(credentials), (0.0, None))
+        until, error = self._refusals.get(credentials.token_hash, (0.0, None))
         return error if self._clock() < until else None
 
     async def close(self) -> None:
@@ -145,7 +144,3 @@ class Gate:
             await authority.close()
         if self._ledger is not None:
             await self._ledger.close()
-
-
-def _hash(credentials: Credentials) -> bytes:
-    return hashlib.sha256(credentials.token.encode()).digest()

@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from ws_subprocess.auth.gate import EnvironmentRule
 from ws_subprocess.auth.grants import ParsedGrant
 from ws_subprocess.auth.proposals import build_grant
-from ws_subprocess.auth.tokens_file import Reading, StaticToken, Version, hash_token, read_tokens, version_of
+from ws_subprocess.auth.tokens_file import Reading, StaticToken, Version, read_tokens, version_of
 from ws_subprocess.errors import GateError
 from ws_subprocess.model import Credentials, LaunchRequest
 
@@ -65,7 +65,7 @@ class StaticTokens:
             RequestError: The proposal is allowed, and cannot be used.
         """
         tokens = await self._find_tokens()
-        token = tokens.get(hash_token(credentials.token))
+        token = tokens.get(credentials.token_hash)
         if token is None:
             return None
         self._check_entry(token, request)

@@ -6,7 +6,6 @@ that is no regular file, or that is larger than `FILE_MAX_BYTES` is not read; on
 
 import datetime
 import difflib
-import hashlib
 import os
 import re
 import stat
@@ -20,6 +19,7 @@ from ws_subprocess.auth.gate import EnvironmentRule
 from ws_subprocess.auth.grants import GRANT_KEYS, parse_grant
 from ws_subprocess.auth.proposals import ANY_COMMAND, Allowed, parse_allow
 from ws_subprocess.errors import GrantError
+from ws_subprocess.model import Credentials
 from ws_subprocess.opening import open_at_once
 
 FILE_MAX_BYTES = 1024 * 1024
@@ -61,14 +61,9 @@ class Reading:
     problems: tuple[str, ...] = ()
 
 
-def hash_token(token: str) -> bytes:
-    """Return the SHA-256 of `token`: right for random tokens, which nobody can guess; passwords would need more."""
-    return hashlib.sha256(token.encode()).digest()
-
-
 def show_hash(token: str) -> str:
     """Return the value of an entry's key `hash` for `token`."""
-    return f"sha256:{hash_token(token).hex()}"
+    return f"sha256:{Credentials(token).token_hash.hex()}"
 
 
 def read_tokens(path: str, is_env_refused: EnvironmentRule, clock: Callable[[], float] = time.time) -> Reading:

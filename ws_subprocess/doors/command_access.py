@@ -10,7 +10,6 @@ from typing import Protocol
 from starlette.requests import Request
 
 from ws_subprocess.auth.origins import OriginPolicy
-from ws_subprocess.auth.tokens_file import hash_token
 from ws_subprocess.doors.handshake import check_origin, get_peer
 from ws_subprocess.errors import BridgeError, GateError
 from ws_subprocess.model import TO_WATCH, Credentials, Grant, LaunchRequest, Proposal, Right
@@ -86,7 +85,7 @@ class Access:
             BridgeError: The token is good for nothing here.
         """
         job = await self.jobs.find(DOOR, self.command.name, key)
-        token_hash = hash_token(credentials.token)
+        token_hash = credentials.token_hash
         if job is not None and job.owner.has_token(token_hash) and right in job.facts.get(RIGHTS, ()):
             return job
         grant = await self.launcher.authorize(credentials, self._build_request(request, frozenset({right}), ()))
@@ -100,7 +99,7 @@ class Access:
         Raises:
             BridgeError: The token is good for nothing here, and has started nothing (told for the first page).
         """
-        owner, refusal = Owner(hash_token(credentials.token)), None
+        owner, refusal = Owner(credentials.token_hash), None
         try:
             grant = await self.launcher.authorize(
                 credentials, self._build_request(request, frozenset({Right.VIEW}), ())

@@ -19,7 +19,6 @@ from pathlib import Path
 from starlette.requests import Request
 
 from ws_subprocess.address import group_address, is_local
-from ws_subprocess.auth.tokens_file import hash_token
 from ws_subprocess.doors.bodies import (
     BodyLimits,
     get_media_type,
@@ -197,7 +196,7 @@ class Starts:
             await self._check_callback(wanted.asked.callback_url)
         if wanted.folder is not None:
             await asyncio.to_thread(_hand_over, wanted.folder, grant.confinement.user or self.default_user)
-        spec = self._build_spec(wanted, grant, Owner(hash_token(credentials.token), grant.principal))
+        spec = self._build_spec(wanted, grant, Owner(credentials.token_hash, grant.principal))
         if idempotency_key:
             key = derive_idempotent_key(idempotency_key, spec.owner.token_hash)
             return await self._submit_once(replace(spec, key=key), launch)

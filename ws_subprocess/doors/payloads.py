@@ -16,7 +16,6 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
-from ws_subprocess.auth.tokens_file import hash_token
 from ws_subprocess.doors.bearer import Threshold
 from ws_subprocess.doors.bodies import BodyLimits, parse_body, read_body
 from ws_subprocess.doors.handshake import check_path, get_peer
@@ -120,7 +119,7 @@ class PayloadDoor:
             door=DOOR,
             name="",
             grant=grant,
-            owner=Owner(hash_token(credentials.token), grant.principal),
+            owner=Owner(credentials.token_hash, grant.principal),
             timeout_s=asked.timeout_s,
             ttl_s=self._ttl_s,
             retention=Retention.KEEP,
@@ -132,7 +131,7 @@ class PayloadDoor:
     async def _list(self, request: Request) -> Response:
         credentials = self._threshold.admit(request)
         limit, after = _parse_limit(request), request.query_params.get("after", "")
-        owner, refusal = Owner(hash_token(credentials.token)), None
+        owner, refusal = Owner(credentials.token_hash), None
         try:
             owner = replace(owner, principal=await self._find_principal(request, credentials, Right.VIEW))
         except GateError as exc:
@@ -171,7 +170,7 @@ class PayloadDoor:
         job = await self._jobs.get(request.path_params["id"])
         if job is not None and job.door != DOOR:
             job = None
-        token_hash = hash_token(credentials.token)
+        token_hash = credentials.token_hash
         if job is not None and job.owner.has_token(token_hash):
             if right not in job.facts[_RIGHTS]:
                 raise GateError("right_missing", f"the grant's rights lack {right}")

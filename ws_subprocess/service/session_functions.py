@@ -7,7 +7,6 @@ gate gives the same principal; to all others it looks like one that does not exi
 import base64
 from typing import Any
 
-from ws_subprocess.auth.tokens_file import hash_token
 from ws_subprocess.dialects.events import SIGNAL_NAMES
 from ws_subprocess.dialects.native import name_signal
 from ws_subprocess.dialects.outcomes import Fate, Outcome
@@ -50,7 +49,7 @@ class SessionFunctions:
         try:
             self._launcher.check_room(caller.peer)
             grant = await self._launcher.authorize(credentials, request, self._launcher.check_share)
-            owner = Owner(hash_token(credentials.token), grant.principal)
+            owner = Owner(credentials.token_hash, grant.principal)
             held = await self._held.start(grant, request, owner)
         except BridgeError as exc:
             self._launcher.note_refusal(exc, request)
@@ -59,7 +58,7 @@ class SessionFunctions:
 
     async def list(self, data: Any, caller: Caller) -> Outcome:
         """Name the sessions that this token started; with {principal: true} those of its principal: asks the gate."""
-        fields, token_hash = Fields(data), hash_token(_take_credentials(caller).token)
+        fields, token_hash = Fields(data), _take_credentials(caller).token_hash
         principal = ""
         if fields.flag("principal", default=False):
             principal = (await self._ask(caller, Right.VIEW)).principal
@@ -129,7 +128,7 @@ class SessionFunctions:
         Raises:
             BridgeError: `not_found`, whether there is no such session or it is somebody else's; or what the gate says.
         """
-        session_id, token_hash = fields.text("session"), hash_token(_take_credentials(caller).token)
+        session_id, token_hash = fields.text("session"), _take_credentials(caller).token_hash
         held = self._held.find(session_id)
         if held is not None and held.owner.has_token(token_hash):
             if needed not in held.session.grant.rights:
