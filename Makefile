@@ -27,7 +27,7 @@ export PATH := $(PATH):$(CURDIR)/$(BIN)
 NPM_CI := npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
 PAGE := static/node_modules/.built
 
-.PHONY: demo test check coverage fmt bench wheel clean browser
+.PHONY: demo test check coverage fmt bench wheel clean browser postgres
 .DEFAULT_GOAL := help
 .PHONY: help
 help:
@@ -37,14 +37,14 @@ demo: $(VENV)/.runtime $(PAGE)
 	@echo "== starting the example controller and the daemon (Ctrl-C ends both)"
 	@exec $(BIN)/python -m example_controller.demo --listen 127.0.0.1:$(PORT) --daemon-listen 127.0.0.1:$(DAEMON_PORT)
 
-test: check $(PAGE) tests/js/node_modules/.installed browser
+test: check $(PAGE) tests/js/node_modules/.installed browser postgres
 	@echo "== tests of the page's parts (node)"
 	@node --test tests/js/*.test.mjs
 	@echo "== tests (pytest)"
 	@$(BIN)/python -m pytest $(TESTS)
 
 # Apart: tracing every line makes a thousand connections at once take three times as long.
-coverage: $(VENV)/.dev $(PAGE) tests/js/node_modules/.installed browser
+coverage: $(VENV)/.dev $(PAGE) tests/js/node_modules/.installed browser postgres
 	@echo "== tests with coverage (pytest)"
 	@$(BIN)/python -m pytest --cov --cov-report=term:skip-covered $(TESTS)
 
@@ -113,3 +113,13 @@ browser:
 		echo "== installing Chromium for the browser tests (apt)"; \
 		{ apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium; } >/dev/null; \
 	else echo "== no Chromium here: the browser tests will be reported as not run"; fi
+
+# Programs only: a cluster of the system's own is neither wanted nor started.
+postgres:
+	@if ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || command -v initdb >/dev/null; then :; \
+	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		echo "== installing PostgreSQL for the tests of jobs in it (apt)"; \
+		{ apt-get update -qq && apt-get install -y -qq --no-install-recommends postgresql-common; \
+		echo "create_main_cluster = false" >> /etc/postgresql-common/createcluster.conf; \
+		apt-get install -y -qq --no-install-recommends postgresql; } >/dev/null; \
+	else echo "== no PostgreSQL here: the tests of jobs in it will be reported as not run"; fi

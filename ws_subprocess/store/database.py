@@ -10,6 +10,7 @@ import os
 import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -31,6 +32,8 @@ from ws_subprocess.store.used_tokens import BUSY_TIMEOUT_S, StateError, find_fau
 T = TypeVar("T")
 FILE_NAME = "jobs.sqlite3"
 _GROUP_MAX = 256
+# "ws-subpr" as a number: advisory locks of PostgreSQL have no names.
+_ADVISORY_LOCK = 0x77732D7375627072
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +165,9 @@ class Database:
     def _translate(self, exc: Exception) -> Exception:
         if isinstance(exc, IntegrityError):
             return TakenError()
+        if isinstance(exc, StateError):
+            # After the connection was lost, another daemon was faster.
+            return StoreError(str(exc))
         if isinstance(exc, SQLAlchemyError):
             # Only the driver's words: the statement's values are not for the log.
             detail = str(exc.orig) if isinstance(exc, DBAPIError) else str(exc)
@@ -214,6 +220,8 @@ def _open(url: URL, name: str) -> Engine:
     if url.get_backend_name() == "sqlite":
         event.listen(engine, "connect", _set_up_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
+    elif url.get_backend_name() == "postgresql":
+        event.listen(engine, "connect", lambda connection, _: _keep_others_out(connection, name))
     try:
         _migrate(engine, name)
     except BaseException as exc:
@@ -246,6 +254,17 @@ def _set_up_sqlite(connection: Any, _: object) -> None:
 
 def _begin_sqlite(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN")
+
+
+def _keep_others_out(connection: Any, name: str) -> None:
+    """Lock a PostgreSQL database for as long as this connection, the only one we have, is open."""
+    with closing(connection.cursor()) as cursor:
+        cursor.execute(f"SELECT pg_try_advisory_lock({_ADVISORY_LOCK})")
+        (is_ours,) = cursor.fetchone()
+    connection.commit()
+    if not is_ours:
+        advice = "let it end (pg_locks has its `advisory` lock), or name another database_url"
+        raise StateError(f"{name}: another daemon has its jobs there; {advice}")
 
 
 def _migrate(engine: Engine, name: str) -> None:
