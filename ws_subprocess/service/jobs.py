@@ -87,7 +87,8 @@ class Jobs:
 
     async def start(self) -> None:
         """Take up what the last daemon left, once; before anything else begins."""
-        if self._started is None or (self._started.done() and _has_failed(self._started)):
+        done = self._started
+        if done is None or (done.done() and (done.cancelled() or done.exception() is not None)):
             self._started = asyncio.ensure_future(self._take_up())
         if not self._started.done():
             await asyncio.shield(self._started)
@@ -110,7 +111,8 @@ class Jobs:
         """
         await self._open()
         self.check_room()
-        spec = replace(spec, grant=replace(spec.grant, tty=False))
+        if spec.grant.tty:
+            spec = replace(spec, grant=replace(spec.grant, tty=False))
         job = make_job(JobId(secrets.token_hex(16)), spec, time.time())
         row = make_row(job, spec, request)
         live = LiveJob(job, spec, request, weigh(row) + len(spec.stdin or b""))
@@ -393,7 +395,3 @@ class Jobs:
         finally:
             self._is_retaining = False
         self._retain_later(_RETAIN_S)
-
-
-def _has_failed(done: asyncio.Future[None]) -> bool:
-    return done.cancelled() or done.exception() is not None

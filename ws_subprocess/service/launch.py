@@ -197,7 +197,7 @@ class Launcher:
             raise
 
     def _spawn(self, grant: Grant, request: LaunchRequest, session_id: SessionId) -> Session:
-        if not request.has_tty:
+        if grant.tty and not request.has_tty:
             grant = replace(grant, tty=False)
         size = request.size or grant.size
         child = self._spawner.start(grant, session_id, size)
