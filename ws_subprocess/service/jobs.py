@@ -87,12 +87,12 @@ class Jobs:
 
     async def start(self) -> None:
         """Take up what the last daemon left, once; before anything else begins."""
-        done = self._started
-        if done is None or (done.done() and (done.cancelled() or done.exception() is not None)):
-            self._started = asyncio.ensure_future(self._take_up())
-        if not self._started.done():
-            await asyncio.shield(self._started)
-        self._started.result()
+        started = self._started
+        if started is None or (started.done() and (started.cancelled() or started.exception() is not None)):
+            started = self._started = asyncio.ensure_future(self._take_up())
+        if not started.done():
+            await asyncio.shield(started)
+        started.result()
 
     # What doors do with jobs.
 
