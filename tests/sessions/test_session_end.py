@@ -1,5 +1,6 @@
 """How a session ends: signals in their order, survivors, limits."""
 
+import asyncio
 import errno
 
 import pytest
@@ -56,6 +57,25 @@ async def test_survivors_of_a_command_that_has_exited_are_hung_up_then_terminate
 
     assert child.when(f"tree {HUP}") == begun
     assert child.when(f"tree {TERM}") == pytest.approx(begun + 1.0)
+
+
+@virtual_time
+@pytest.mark.parametrize("is_hung_up", [False, True])
+async def test_survivors_that_the_first_signal_ends_are_not_waited_for_until_the_next(is_hung_up: bool) -> None:
+    child = FakeChild()
+    session = start(child)
+    child.tree = {1}
+    begun = now()
+
+    if is_hung_up:
+        session.hang_up("cancelled")
+    child.exit(ExitStatus(None, HUP))
+    child.end_output()
+    asyncio.get_running_loop().call_later(0.02, child.tree.clear)
+    await session.finished
+
+    assert now() <= begun + 0.1
+    assert f"tree {TERM}" not in child.names()
 
 
 @virtual_time

@@ -112,8 +112,6 @@ async def attend(live: LiveJob, session: Session, spool: Spool) -> Outcome:
     live.session, live.attachment, live.output = session, attachment, spool.begin(live.job.id)
     timer = _set_timer(session, live.spec.timeout_s)
     try:
-        if live.is_stopped:
-            session.hang_up(STOPPED)
         session.start()
         if live.spec.stdin:
             attachment.write(live.spec.stdin)

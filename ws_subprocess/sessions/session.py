@@ -90,6 +90,7 @@ class Session:
         self._linger: Linger | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._ladder_timer: asyncio.TimerHandle | None = None
+        self._look_timer: asyncio.TimerHandle | None = None
 
     @property
     def pid(self) -> int:
@@ -257,17 +258,32 @@ class Session:
         if not self._output_ended or self._status is None or self.ended is not None:
             return
         self._publish()
-        self._climb(self._end_survivors)
+        if self._ending_since is None:
+            self._climb(self._end_survivors)
+        else:
+            self._look()
 
     def _end_survivors(self) -> None:
         """Finish, or end in order what the command left behind."""
         if not self._child.has_survivors():
             self._finish()
-        elif self._ending_since is None:
-            self._child.signal_tree(signal.SIGHUP)
-            self._child.signal_tree(signal.SIGCONT)
-            self._ending_since = self._loop.time()
-            self._climb_later(self.limits.term_after_s, self._terminate)
+            return
+        self._child.signal_tree(signal.SIGHUP)
+        self._child.signal_tree(signal.SIGCONT)
+        self._ending_since = self._loop.time()
+        self._climb_later(self.limits.term_after_s, self._terminate)
+        self._look()
+
+    def _look(self, pause_s: float = _FIRST_LOOK_S) -> None:
+        """Finish as soon as what was signalled has ended; the next step of the ladder may be a second away."""
+        try:
+            is_over = not self._child.has_survivors()
+        except OSError:  # See `_climb`, which will say so if it lasts.
+            is_over = False
+        if is_over:
+            self._finish()
+        elif self._killing_since is None:
+            self._look_timer = self._loop.call_later(pause_s, self._look, min(4 * pause_s, _LAST_LOOK_S))
 
     def _publish(self) -> None:
         """Tell clients the exit: no more output will come."""
@@ -351,7 +367,7 @@ class Session:
     def _finish(self) -> None:
         if self.finished.done():
             return
-        for timer in (self._timer, self._ladder_timer):
+        for timer in (self._timer, self._ladder_timer, self._look_timer):
             if timer is not None:
                 timer.cancel()
         self._child.close()
