@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import psycopg
 
@@ -25,24 +26,24 @@ def find_programs() -> Path | None:
 @contextmanager
 def run_postgresql(programs: Path) -> Iterator[Path]:
     """Run a server until the block ends; yield the folder of its socket."""
-    # It refuses to run as root, and others may not pass through pytest's folders.
-    account = pwd.getpwnam("postgres") if os.geteuid() == 0 else pwd.getpwuid(os.geteuid())
+    # It refuses to run as root; and others may not pass through pytest's folders.
+    account = pwd.getpwnam("nobody") if os.geteuid() == 0 else None
     with tempfile.TemporaryDirectory(prefix="postgresql-", ignore_cleanup_errors=True) as folder:
-        os.chown(folder, account.pw_uid, account.pw_gid)
+        run: dict[str, Any] = {"cwd": folder}
+        if account is not None:
+            os.chown(folder, account.pw_uid, account.pw_gid)
+            run |= {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
         data = f"{folder}/data"
-        run = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": [], "cwd": folder}
-        if os.geteuid() != 0:
-            run = {"cwd": folder}
-        subprocess.run(
-            [programs / "initdb", "-D", data, "-U", "tester", "-A", "trust", "--no-sync"],
-            check=True, stdout=subprocess.DEVNULL, timeout=START_S, **run,  # type: ignore[call-overload]
-        )  # fmt: skip
+        initdb = [programs / "initdb", "-D", data, "-U", "tester", "-A", "trust", "-EUTF8", "--no-locale", "--no-sync"]
+        subprocess.run(initdb, check=True, stdout=subprocess.DEVNULL, timeout=START_S, **run)
         command = [programs / "postgres", "-D", data, "-k", folder, "-c", "listen_addresses=", "-c", "fsync=off"]
-        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, **run) as server:  # type: ignore[call-overload]
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, **run) as server:
             try:
                 for line in server.stderr:
                     if "ready to accept connections" in line:
                         break
+                else:
+                    raise RuntimeError("PostgreSQL did not start; its last lines say why")
                 yield Path(folder)
             finally:
                 server.send_signal(signal.SIGINT)  # "Fast shutdown": connections are ended.
