@@ -183,6 +183,26 @@ async def test_what_is_told_is_on_the_disk_before(tmp_path: Path) -> None:
         assert read_states() == ["finished", "working"]
 
 
+async def test_a_beginning_that_could_not_be_written_down_is_written_down_by_the_next_attempt(tmp_path: Path) -> None:
+    async with run_jobs(tmp_path / "state", max_sessions=1) as jobs:
+        with closing(sqlite3.connect(tmp_path / "state" / "jobs.sqlite3", isolation_level=None)) as other:
+            with jobs._launcher._registry.place("somebody else's session"):
+                job = await jobs.submit(shell(f"touch {tmp_path}/begun; sleep 60"), REQUEST)
+                await until(lambda: jobs._queue._rest is not None)
+                other.execute("ALTER TABLE jobs RENAME TO elsewhere")
+            # Twice, so that one of them has met the table that is not there.
+            for _ in range(2):
+                await until(lambda: jobs._queue._rest is None)
+                await until(lambda: jobs._queue._rest is not None)
+            other.execute("ALTER TABLE elsewhere RENAME TO jobs")
+            await until((tmp_path / "begun").exists)
+
+            row = other.execute("SELECT state, session FROM jobs WHERE id = ?", (job.id,)).fetchone()
+            live = jobs._queue.get(job.id)
+            assert live is not None
+            assert row == ("working", live.session_id)
+
+
 async def test_an_end_that_cannot_be_written_down_is_seen_once_it_can(tmp_path: Path) -> None:
     async with run_jobs(tmp_path) as jobs:
         job = await jobs.submit(shell("read -r line", takes_input=True), REQUEST)

@@ -99,7 +99,7 @@ class JobQueue:
         self._hold(live)
         if has_turn:
             live.is_noted = True
-            self.run_task(self._perform(live))
+            self.run_task(self._perform(live, has_turn))
         else:
             self.lanes.push(live.job.id, live.place)
             self.begin_next()
@@ -155,12 +155,12 @@ class JobQueue:
         self._by_key[live.key] = live
         self.held_bytes += live.size_bytes
 
-    async def _perform(self, live: LiveJob) -> None:
-        """Run a job whose turn it is, to its end."""
+    async def _perform(self, live: LiveJob, has_begun: bool = False) -> None:
+        """Run a job whose turn it is, to its end; `has_begun`: it is written down that it begins."""
         # This task may have been begun by the end of another job.
         request_id.set(live.cause)
         try:
-            outcome = await self._run(live)
+            outcome = await self._run(live, has_begun)
         except Exception:
             log.exception("job failed", extra={"job": live.job.id})
             outcome = Outcome(JobState.FAILED, "internal error")
@@ -175,9 +175,9 @@ class JobQueue:
             self.lanes.end(live.job.id)
             self.begin_next()
 
-    async def _run(self, live: LiveJob) -> Outcome | None:
+    async def _run(self, live: LiveJob, has_begun: bool) -> Outcome | None:
         """Return how it ended; None when it has not begun, and may later."""
-        prepare = partial(self._note_begin, live)
+        prepare = partial(self._note_begin, live, has_begun)
         try:
             async with self._launcher.run(live.spec.grant, live.request, prepare, live.session_id) as session:
                 live.change(replace(live.job, state=JobState.WORKING, session=session.id, started_at=time.time()))
@@ -194,9 +194,9 @@ class JobQueue:
                 return None
             return Outcome(JobState.FAILED, exc.detail or exc.fault.title)
 
-    async def _note_begin(self, live: LiveJob) -> None:
+    async def _note_begin(self, live: LiveJob, has_begun: bool) -> None:
         """Write down that it begins before it does, unless that was done when it was accepted."""
-        if not live.is_stopped and not live.is_noted:
+        if not live.is_stopped and not has_begun:
             live.is_noted = True
             await self._store.update(live.job.id, make_beginning(live.session_id, time.time()))
         if live.is_stopped:
