@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from disks import small_disk
 
 from ws_subprocess.model import STDERR, STDOUT
 from ws_subprocess.store.spool import Spool
@@ -192,3 +193,17 @@ def test_a_folder_that_cannot_be_made_is_explained(tmp_path: Path) -> None:
 
     with pytest.raises(StateError, match="name a folder"):
         Spool(tmp_path / "file" / "spool", 1000, 600)
+
+
+async def test_uploads_that_cannot_be_removed_are_told_and_keep_nobody_waiting(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with opened(tmp_path / "spool") as spool:
+        folder = await spool.make_folder()
+        with small_disk(folder / "busy"):
+            await spool.remove_folder(folder)
+            told = [record.folder for record in caplog.records if record.name == "ws_subprocess.store.spool"]
+            assert (told, folder.exists()) == ([str(folder)], True)
+        await spool.remove_folder(folder)
+
+        assert not folder.exists()

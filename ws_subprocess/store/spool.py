@@ -9,6 +9,7 @@ output is short, is read once and soon, and then waits for no disk.
 import asyncio
 import errno
 import hashlib
+import logging
 import os
 import re
 import secrets
@@ -23,6 +24,8 @@ from ws_subprocess.model import STDERR, STDOUT
 from ws_subprocess.store.locks import keep_others_out
 from ws_subprocess.store.trees import measure_tree, remove_tree
 from ws_subprocess.store.used_tokens import StateError, find_fault
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 FILES = {STDOUT: "stdout", STDERR: "stderr"}
@@ -173,7 +176,8 @@ class Spool:
     async def remove_folder(self, folder: Path) -> None:
         """Remove uploads, and count them no longer. A folder that is not one of ours is left alone."""
         if folder.parent == self._folder / UPLOADS:
-            await self._on(self._remover, lambda: remove_tree(folder))
+            if not await self._on(self._remover, lambda: remove_tree(folder)):
+                log.warning("uploads cannot be removed; the next start tries again", extra={"folder": str(folder)})
             await self._on(self._writer, lambda: self._disown(folder))
 
     async def tidy(self, jobs: set[str], folders: set[Path]) -> None:

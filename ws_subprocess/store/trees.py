@@ -26,8 +26,8 @@ def measure_tree(folder: Path) -> int:
     return size
 
 
-def remove_tree(folder: Path) -> None:
-    """Remove a folder and all that is in it; what cannot be removed stays. A link in its place is left alone."""
+def remove_tree(folder: Path) -> bool:
+    """Remove a folder and all that is in it, and tell whether it is gone. A link in its place is left alone."""
     with contextlib.suppress(OSError):
         top = os.open(folder, _FOLDER)
         try:
@@ -36,6 +36,7 @@ def remove_tree(folder: Path) -> None:
         finally:
             os.close(top)
         os.rmdir(folder)
+    return not os.path.lexists(folder)
 
 
 def _remove_layer(top: int) -> bool:
